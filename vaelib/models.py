@@ -1,0 +1,258 @@
+"""Encoders, decoders, and the VAE that joins them. Models know nothing of how they are trained."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from vaelib.likelihoods import bernoulli_log_likelihood, gaussian_log_likelihood
+
+Activation = Literal["relu", "tanh"]
+Likelihood = Literal["bernoulli", "gaussian"]
+
+_ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+def reparameterize(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
+    r"""Turn standard normal noise into a draw from q(z | x) that gradients can flow through.
+
+    .. math::
+
+        z = \mu + \sigma \odot \epsilon, \qquad \sigma = e^{\frac{1}{2} \log \sigma^2},
+        \qquad \epsilon \sim \mathcal N(0, I)
+
+    Parameters
+    ----------
+    mean, log_var : Tensor, shape (..., J)
+        Parameters of q(z | x); :math:`\sigma` is a standard deviation, half the log-variance exponentiated.
+    noise : Tensor, broadcastable to (..., J)
+        :math:`\epsilon`.
+
+    Returns
+    -------
+    Tensor, shape (..., J)
+
+    References
+    ----------
+    Book: eq-reparameterization. Kingma and Welling (2014), section 2.4.
+    """
+    return mean + torch.exp(0.5 * log_var) * noise
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
+    """A linear layer that starts as PyTorch's own do, drawn from ``generator`` and nothing else."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    bound = 1 / math.sqrt(inputs)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+class MLPEncoder(nn.Module):
+    """The map from an image to the parameters of q(z | x), with one hidden layer.
+
+    Parameters
+    ----------
+    data_dim, hidden_dim, latent_dim : int
+        Widths of the layers; the last has ``2 * latent_dim`` units, the means and then the log-variances.
+    activation : {"relu", "tanh"}
+        What the hidden layer applies; the paper used tanh.
+    generator : torch.Generator, optional
+        Draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        data_dim: int,
+        hidden_dim: int,
+        latent_dim: int,
+        activation: Activation,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.hidden = _linear(data_dim, hidden_dim, generator)
+        self.output = _linear(hidden_dim, 2 * latent_dim, generator)
+        self.activation = _ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (..., D) to ``mean`` and ``log_var``, each (..., J)."""
+        mean, log_var = self.output(self.activation(self.hidden(x))).chunk(2, dim=-1)
+        return mean, log_var
+
+
+class MLPDecoder(nn.Module):
+    """The map from a latent to the parameters of p(x | z), with one hidden layer.
+
+    Parameters
+    ----------
+    latent_dim, hidden_dim, data_dim : int
+        Widths of the layers.
+    activation : {"relu", "tanh"}
+        What the hidden layer applies; the last layer is linear.
+    generator : torch.Generator, optional
+        Draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        hidden_dim: int,
+        data_dim: int,
+        activation: Activation,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.hidden = _linear(latent_dim, hidden_dim, generator)
+        self.output = _linear(hidden_dim, data_dim, generator)
+        self.activation = _ACTIVATIONS[activation]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map latents (..., J) to logits or means (..., D)."""
+        output: Tensor = self.output(self.activation(self.hidden(z)))
+        return output
+
+
+class VAE(nn.Module):
+    r"""A variational autoencoder with a standard normal prior and a diagonal normal q(z | x).
+
+    .. math::
+
+        p(z) = \mathcal N(0, I), \qquad p_\theta(x \mid z) = \text{Bernoulli or normal}, \qquad
+        q_\phi(z \mid x) = \mathcal N(\mu_\phi(x), \operatorname{diag} \sigma_\phi^2(x))
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps x to ``(mean, log_var)`` of q(z | x).
+    decoder : nn.Module
+        Maps z to logits (Bernoulli) or to means (Gaussian).
+    latent_dim : int
+        The number J of latents.
+    likelihood : {"bernoulli", "gaussian"}
+        A Gaussian decoder has one variance, shared by all pixels and learned with the rest:
+        its logarithm is ``model.log_var``.
+    settings : Mapping
+        What :func:`build` needs to make this model again; a checkpoint carries it.
+
+    References
+    ----------
+    Book: eq-model. Kingma and Welling (2014), section 3.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        latent_dim: int,
+        likelihood: Likelihood = "bernoulli",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood
+        self.settings = dict(settings or {})
+        self.log_var = nn.Parameter(torch.zeros(())) if likelihood == "gaussian" else None
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z | x): (B, D) to two of (B, J)."""
+        mean, log_var = self.encoder(x)
+        return mean, log_var
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Logits (Bernoulli) or means (Gaussian) of p(x | z): (B, J) to (B, D)."""
+        output: Tensor = self.decoder(z)
+        return output
+
+    def log_likelihood(self, output: Tensor, x: Tensor) -> Tensor:
+        """Log p(x | z) in nats, shape (B,), from what :meth:`decode` gave for z."""
+        if self.log_var is None:
+            return bernoulli_log_likelihood(output, x)
+        return gaussian_log_likelihood(output, x, self.log_var)
+
+    def mean_image(self, z: Tensor) -> Tensor:
+        """E[x | z], shape (B, D): the picture usually shown, an average and not a sample of p(x | z)."""
+        output = self.decode(z)
+        return torch.sigmoid(output) if self.likelihood == "bernoulli" else output
+
+    def sample_prior(
+        self, count: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> Tensor:
+        """Draw ``count`` latents from the prior, their deviation scaled by ``temperature``: (count, J)."""
+        device = next(self.parameters()).device
+        return temperature * torch.randn(count, self.latent_dim, generator=generator, device=device)
+
+
+def mlp_vae(
+    *,
+    data_dim: int = 784,
+    hidden_dim: int = 400,
+    latent_dim: int = 2,
+    activation: Activation = "relu",
+    likelihood: Likelihood = "bernoulli",
+    generator: torch.Generator | None = None,
+) -> VAE:
+    r"""Build the MLP VAE: one hidden layer in the encoder and one in the decoder.
+
+    Weights and biases start as PyTorch's linear layers do,
+    :math:`\mathcal U(-1/\sqrt{n}, 1/\sqrt{n})` for a layer with n inputs, but drawn from ``generator``.
+
+    Parameters
+    ----------
+    data_dim, hidden_dim, latent_dim : int
+        Pixels, hidden units and latents; ``data_dim-hidden_dim-latent_dim-hidden_dim-data_dim``.
+    activation : {"relu", "tanh"}
+        Of both hidden layers.
+    likelihood : {"bernoulli", "gaussian"}
+        Of the decoder.
+    generator : torch.Generator, optional
+        On the CPU. The same seed gives the same weights; without one, PyTorch's global generator draws.
+
+    Raises
+    ------
+    ValueError
+        If a width is below 1, or a name is unknown.
+    """
+    for name, width in {"data_dim": data_dim, "hidden_dim": hidden_dim, "latent_dim": latent_dim}.items():
+        if width < 1:
+            raise ValueError(f"{name} is {width}: a layer needs at least one unit")
+    for value, known in ((activation, get_args(Activation)), (likelihood, get_args(Likelihood))):
+        if value not in known:
+            raise ValueError(f"{value!r} is not one of {', '.join(known)}")
+    return VAE(
+        MLPEncoder(data_dim, hidden_dim, latent_dim, activation, generator),
+        MLPDecoder(latent_dim, hidden_dim, data_dim, activation, generator),
+        latent_dim=latent_dim,
+        likelihood=likelihood,
+        settings={
+            "architecture": "mlp",
+            "data_dim": data_dim,
+            "hidden_dim": hidden_dim,
+            "latent_dim": latent_dim,
+            "activation": activation,
+            "likelihood": likelihood,
+        },
+    )
+
+
+def build(settings: Mapping[str, Any]) -> VAE:
+    """Make the untrained model that ``settings`` describes, as a checkpoint carries them.
+
+    Raises
+    ------
+    ValueError
+        If the architecture is unknown or a setting has no meaning here.
+    """
+    arguments = dict(settings)
+    architecture = arguments.pop("architecture", None)
+    if architecture != "mlp":
+        raise ValueError(f"unknown architecture {architecture!r}: this version of vaelib builds 'mlp'")
+    try:
+        return mlp_vae(**arguments)
+    except TypeError as error:
+        raise ValueError(f"these settings do not describe an MLP VAE: {error}") from error
