@@ -1,0 +1,90 @@
+# `make` alone explains itself. Works with the GNU make 3.81 that macOS ships.
+#
+# Nothing is done twice: the environment is installed again only when its lock or pyproject.toml changed,
+# pages are executed again only when something they depend on changed (book/_ext/vaebook.py), and every
+# step may be interrupted and repeated.
+
+PYTHON ?= python3
+PORT ?= 8000
+LAB_OPTIONS ?=
+
+PY := .venv/bin/python
+INSTALLED := .venv/installed
+HTML := _build/html
+
+# A plain `make -j4 test` must keep the order in which the cheap checks fail first.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help setup data lint book serve test lab lock strip screenshots clean
+
+help:
+	@echo 'Variational autoencoders, checked. Needs Python 3.11 or newer, pip, make and a package index.'
+	@echo
+	@echo '  make book         install everything, get MNIST, run every page, build $(HTML)/index.html'
+	@echo '  make serve        build, then show the book on http://127.0.0.1:$(PORT) (PORT=... to change)'
+	@echo '  make lab          open the pages in JupyterLab with the kernel of this project'
+	@echo '  make test         lint, types, the book, every test, and every cell of every notebook'
+	@echo
+	@echo '  make setup        only the environment, in .venv (PYTHON=python3.13 chooses the interpreter)'
+	@echo '  make data         only MNIST, proved by checksum'
+	@echo '  make lint         only ruff and mypy'
+	@echo '  make strip        drop outputs from the notebooks; do this before a commit'
+	@echo '  make screenshots  pictures of every built page, wide and narrow, light and dark'
+	@echo '  make lock         resolve pyproject.toml anew into requirements.lock'
+	@echo '  make clean        remove what was built (.venv and the downloaded data stay)'
+
+setup: $(INSTALLED)
+
+# The stamp is written last, so that an interrupted install is taken up again. pip rather than a faster
+# installer, because it heeds whatever index, proxy and certificates the reader has set up for it.
+# Byte-compiling six thousand files before the first use would take longer than installing them.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	    "This book needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] \
+	    + ". Name another one: make PYTHON=python3.13 " + "$(MAKECMDGOALS)")'
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo 'Installing the locked requirements into .venv: the first time some minutes and some gigabytes.'
+	$(PY) -m pip install --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock
+	$(PY) -m pip install --disable-pip-version-check --no-compile --no-deps --no-build-isolation --quiet --editable .
+	$(PY) tools/environment.py prune
+	$(PY) -m pip --disable-pip-version-check check
+	@touch $@
+
+data: setup
+	.venv/bin/vaelib data
+
+lint: setup
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+book: data
+	.venv/bin/jupyter-book build . -W -n --keep-going
+	@echo
+	@echo 'The book is in $(CURDIR)/$(HTML)/index.html'
+	@echo 'Open that file in a browser, or run `make serve`.'
+
+serve: book
+	@echo 'The book is at http://127.0.0.1:$(PORT) until you press Ctrl-C.'
+	@$(PY) -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
+
+# Cheap checks first. The book comes before the tests, because some of them open its pages in a browser.
+test: lint book
+	$(PY) -m pytest -rs --nbval-lax --nbval-current-env --nbval-cell-timeout=300
+
+lab: data
+	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/book $(LAB_OPTIONS)
+
+# --no-header and no index options: the lock names packages and hashes, and no address.
+lock: setup
+	$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-find-links --extra book --extra test pyproject.toml -o requirements.lock
+
+strip: setup
+	$(PY) tools/notebooks.py strip
+
+screenshots: book
+	$(PY) tools/screenshots.py
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis
