@@ -1,0 +1,154 @@
+"""What a trained model is worth, and what it makes of a set of images."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaelib.data import Images
+from vaelib.models import VAE, reparameterize
+from vaelib.objectives import ElboTerms, elbo_terms
+
+# Large enough to keep the cores busy, small enough for 784 pixels of 1,000 images to stay in cache.
+BATCH = 1000
+
+
+class Evaluation(NamedTuple):
+    """Means over a set of images, in nats for each image.
+
+    ``standard_error`` is that of ``elbo``: the deviation over images and draws, divided by the root of
+    their number.
+    """
+
+    elbo: float
+    distortion: float
+    rate: float
+    standard_error: float
+    images: int
+
+
+class Reconstruction(NamedTuple):
+    """What became of some images: ``mean_image`` (B, D) and the terms of their ELBO, each (B,)."""
+
+    mean_image: Tensor
+    terms: ElboTerms
+
+
+@contextmanager
+def _evaluating(model: VAE) -> Iterator[torch.device]:
+    """Switch to ``eval()`` mode without gradients, and back to whatever was before."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield next(model.parameters()).device
+    finally:
+        model.train(was_training)
+
+
+def image_terms(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> ElboTerms:
+    """Estimate the ELBO of every image with one draw each.
+
+    Parameters
+    ----------
+    model : VAE
+    images : Images
+        N of them, on any device.
+    generator : torch.Generator, optional
+        On the model's device.
+
+    Returns
+    -------
+    ElboTerms
+        Of shape (N,), on the CPU.
+    """
+    with _evaluating(model) as device:
+        batches = [
+            elbo_terms(model, images[start : start + BATCH].to(device).floats(), generator=generator)
+            for start in range(0, len(images), BATCH)
+        ]
+    return ElboTerms(*(torch.cat(terms).cpu() for terms in zip(*batches, strict=True)))
+
+
+def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> Evaluation:
+    r"""Estimate the mean ELBO, distortion and rate of a set of images.
+
+    .. math::
+
+        \frac{1}{N} \sum_{i=1}^{N} \widetilde{\mathcal L}(x_i)
+        \;\pm\; \sqrt{\frac{\operatorname{Var}_i \widetilde{\mathcal L}(x_i)}{N}}
+
+    Parameters
+    ----------
+    model : VAE
+    images : Images
+        N of them, on any device; at least one.
+    generator : torch.Generator, optional
+        On the model's device.
+
+    Returns
+    -------
+    Evaluation
+        The standard error is ``nan`` for a single image.
+
+    References
+    ----------
+    Book: eq-elbo.
+    """
+    terms = image_terms(model, images, generator=generator)
+    # float64 for the one mean over all images: 10,000 numbers near 150 lose digits in float32.
+    log_likelihood, kl = (term.double() for term in terms)
+    elbo = log_likelihood - kl
+    count = len(images)
+    deviation = elbo.std().item() if count > 1 else math.nan
+    return Evaluation(
+        elbo=elbo.mean().item(),
+        distortion=-log_likelihood.mean().item(),
+        rate=kl.mean().item(),
+        standard_error=deviation / math.sqrt(count),
+        images=count,
+    )
+
+
+def encode(model: VAE, images: Images) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance of q(z | x) for every image, each (N, J), on the CPU."""
+    with _evaluating(model) as device:
+        batches = [
+            model.encode(images[start : start + BATCH].to(device).floats())
+            for start in range(0, len(images), BATCH)
+        ]
+    mean, log_var = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+    return mean, log_var
+
+
+def decode(model: VAE, z: Tensor) -> Tensor:
+    """E[x | z] for every latent: (K, J) to (K, D), on the CPU."""
+    with _evaluating(model) as device:
+        return torch.cat([model.mean_image(part.to(device)).cpu() for part in torch.split(z, BATCH)])
+
+
+def reconstruct(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> Reconstruction:
+    """Encode images, draw one z for each, and decode it.
+
+    Parameters
+    ----------
+    model : VAE
+    images : Images
+    generator : torch.Generator, optional
+        On the model's device.
+
+    Returns
+    -------
+    Reconstruction
+        On the CPU; the picture and the terms belong to the same draw.
+    """
+    with _evaluating(model) as device:
+        x = images.to(device).floats()
+        mean, log_var = model.encode(x)
+        noise = torch.randn(mean.shape, generator=generator, device=device)
+        terms = elbo_terms(model, x, noise=noise)
+        picture = model.mean_image(reparameterize(mean, log_var, noise))
+    return Reconstruction(picture.cpu(), ElboTerms(*(term.cpu() for term in terms)))

@@ -1,0 +1,396 @@
+"""The training loop: whole epochs on tensors in memory, resumable to the bit."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vaelib import checkpoints
+from vaelib.data import Images
+from vaelib.errors import CheckpointError, TrainingError
+from vaelib.evaluation import evaluate
+from vaelib.files import write_atomically
+from vaelib.models import VAE
+from vaelib.objectives import elbo_terms
+
+Schedule = Literal["cosine", "constant"]
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+HISTORY_FILE = "history.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to train: everything that, with the model and the data, decides the result.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the training images.
+    batch_size : int
+        Images in a step. The loss is a mean over them, so it does not change meaning with their number.
+    learning_rate : float
+        Adam's step size at its highest.
+    schedule : {"cosine", "constant"}
+        Whether the step size falls to 0 along a half cosine or stays; see :func:`learning_rate_at`.
+    warmup_epochs : float
+        The step size first rises from 0 over this many epochs.
+    beta : float
+        Weight of the KL term; 1 is the ELBO.
+    patience : int, optional
+        Stop when this many epochs in a row have not improved on the best held-out objective, and go back
+        to the best weights. Without it every epoch is run and the last weights are kept.
+    seed : int
+        Of the order of the images and of the noise.
+
+    Raises
+    ------
+    TrainingError
+        If a value makes no sense.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    schedule: Schedule = "cosine"
+    warmup_epochs: float = 1.0
+    beta: float = 1.0
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what could not train."""
+        checks = {
+            "epochs must be at least 1": self.epochs >= 1,
+            "batch_size must be at least 1": self.batch_size >= 1,
+            "learning_rate must be a positive number": 0 < self.learning_rate < math.inf,
+            f"schedule must be one of {', '.join(get_args(Schedule))}": self.schedule in get_args(Schedule),
+            "warmup_epochs must not be negative": 0 <= self.warmup_epochs < math.inf,
+            "beta must not be negative": 0 <= self.beta < math.inf,
+            "patience must be at least 1": self.patience is None or self.patience >= 1,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise TrainingError(f"{message}: it is {getattr(self, message.split()[0])}")
+
+
+class Epoch(NamedTuple):
+    """One line of the history; nats for each image.
+
+    The ``train_`` numbers are means over the epoch, while the weights still move; the ``held_out_`` ones
+    are measured at its end, and ``None`` where there are no held-out images. All are with a KL weight of
+    1 whatever ``beta`` was trained with, so that they compare. ``learning_rate`` is that of the epoch's
+    last step; ``seconds`` counts training alone.
+    """
+
+    epoch: int
+    train_elbo: float
+    train_distortion: float
+    train_rate: float
+    held_out_elbo: float | None
+    held_out_distortion: float | None
+    held_out_rate: float | None
+    learning_rate: float
+    seconds: float
+
+
+def learning_rate_at(step: float, total: float, warmup: float, recipe: Recipe) -> float:
+    r"""Step size at the given step: a linear rise, then a half cosine down to 0, or level ground.
+
+    .. math::
+
+        \eta(t) = \eta_{\max} \min\!\left(1, \frac{t}{w}\right) \cdot
+        \frac{1}{2}\left(1 + \cos\frac{\pi \max(0, t - w)}{T - w}\right)
+
+    Parameters
+    ----------
+    step, total, warmup : float
+        t, T and w; the steps count from 1, so that the first one moves.
+    recipe : Recipe
+        Without the cosine where its schedule is ``"constant"``.
+
+    References
+    ----------
+    Book: eq-schedule. Loshchilov and Hutter (2017), equation (5), without restarts.
+    """
+    rise = min(1.0, step / warmup) if warmup > 0 else 1.0
+    if recipe.schedule == "constant" or total <= warmup:
+        return recipe.learning_rate * rise
+    fall = 0.5 * (1 + math.cos(math.pi * max(0.0, step - warmup) / (total - warmup)))
+    return recipe.learning_rate * rise * fall
+
+
+def fit(
+    model: VAE,
+    train: Images,
+    recipe: Recipe | None = None,
+    *,
+    held_out: Images | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    r"""Train a VAE in place by stochastic gradient ascent on the ELBO.
+
+    .. math::
+
+        \max_{\theta, \phi} \; \frac{1}{|B|} \sum_{i \in B}
+        \left( \log p_\theta(x_i \mid z_i) - \beta \, \mathrm{KL}(q_\phi(z \mid x_i) \,\|\, p(z)) \right)
+
+    Every image is seen once an epoch, in an order drawn anew; the last batch may be smaller. The same
+    model, images, recipe and device give the same weights, to the bit on a CPU with as many threads.
+
+    Parameters
+    ----------
+    model : VAE
+        Trained on the device where its parameters are.
+    train : Images
+    recipe : Recipe, optional
+        The default one if not given.
+    held_out : Images, optional
+        Measured after every epoch, with the same noise each time; needed for ``patience``. What it chooses
+        is chosen on it: do not give the test set together with ``patience``.
+    folder : Path, optional
+        After every epoch ``checkpoint.safetensors`` (all that a resumed run needs), ``model.safetensors``
+        (the weights worth keeping so far) and ``history.csv`` are replaced there, each in one step.
+    resume : bool
+        Go on from the checkpoint in ``folder``, to exactly where an uninterrupted run would have come.
+    progress : bool
+        Show a progress bar on standard error.
+    on_epoch : callable, optional
+        Called with each new :class:`Epoch`.
+
+    Returns
+    -------
+    list of Epoch
+        The history, resumed epochs included.
+
+    Raises
+    ------
+    TrainingError
+        If there are no images, ``patience`` has nothing to measure, or the objective stops being finite.
+    CheckpointError
+        If there is nothing to resume from, or it belongs to another run.
+
+    References
+    ----------
+    Book: eq-minibatch. Kingma and Welling (2014), algorithm 1.
+    """
+    recipe = recipe or Recipe()
+    if len(train) == 0:
+        raise TrainingError("there are no training images")
+    if recipe.patience is not None and not held_out:
+        raise TrainingError("patience needs held-out images to measure: give some, or leave it out")
+    if resume and folder is None:
+        raise TrainingError("resume needs the folder of the run")
+
+    device = next(model.parameters()).device
+    train = train.to(device)
+    held_out = held_out.to(device) if held_out is not None else None
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=device.type != "mps")
+    generator = torch.Generator(device).manual_seed(recipe.seed)
+    run = {"recipe": dataclasses.asdict(recipe), "train_images": len(train), "device": device.type}
+    history: list[Epoch] = []
+    best = _Best.of(model, epoch=0, objective=-math.inf)
+
+    if resume and folder is not None:
+        history, best = _restore(folder, model, optimizer, generator, run)
+    steps = math.ceil(len(train) / recipe.batch_size)
+    bar = tqdm(
+        total=recipe.epochs * len(train),
+        initial=len(history) * len(train),
+        unit="img",
+        unit_scale=True,
+        disable=not progress,
+    )
+    with bar:
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            if recipe.patience is not None and len(history) - best.epoch >= recipe.patience:
+                break
+            bar.set_description(f"epoch {epoch}/{recipe.epochs}", refresh=False)
+            start = time.perf_counter()
+            log_likelihood, kl = _train_epoch(model, train, recipe, optimizer, generator, epoch, steps, bar)
+            seconds = time.perf_counter() - start
+            if not math.isfinite(log_likelihood - kl):
+                raise TrainingError(
+                    f"the ELBO became {log_likelihood - kl} in epoch {epoch}: lower the learning rate "
+                    f"(it was {recipe.learning_rate:g}) or lengthen the warm-up"
+                )
+            measured = None
+            if held_out is not None:
+                # The same noise after every epoch, so that epochs differ by their weights alone.
+                fixed = torch.Generator(device).manual_seed(recipe.seed)
+                measured = evaluate(model, held_out, generator=fixed)
+            history.append(
+                Epoch(
+                    epoch=epoch,
+                    train_elbo=log_likelihood - kl,
+                    train_distortion=-log_likelihood,
+                    train_rate=kl,
+                    held_out_elbo=measured.elbo if measured else None,
+                    held_out_distortion=measured.distortion if measured else None,
+                    held_out_rate=measured.rate if measured else None,
+                    learning_rate=optimizer.param_groups[0]["lr"],
+                    seconds=seconds,
+                )
+            )
+            if measured is not None and recipe.patience is not None:
+                objective = -(measured.distortion + recipe.beta * measured.rate)
+                if objective > best.objective:
+                    best = _Best.of(model, epoch=epoch, objective=objective)
+            if folder is not None:
+                _store(folder, model, optimizer, generator, run, history, best)
+            bar.set_postfix_str(f"ELBO {measured.elbo if measured else log_likelihood - kl:.2f} nats")
+            if on_epoch is not None:
+                on_epoch(history[-1])
+    if recipe.patience is not None:
+        model.load_state_dict(best.weights)
+    model.eval()
+    return history
+
+
+def _train_epoch(
+    model: VAE,
+    train: Images,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    epoch: int,
+    steps: int,
+    bar: "tqdm[Any]",
+) -> tuple[float, float]:
+    """Run one epoch; the mean log-likelihood and KL over its images, as they were met."""
+    model.train()
+    device = train.pixels.device
+    shuffled = train[torch.randperm(len(train), generator=generator, device=device)]
+    sums = []
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(
+                (epoch - 1) * steps + step + 1, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe
+            )
+        x = shuffled[step * recipe.batch_size : (step + 1) * recipe.batch_size].floats()
+        terms = elbo_terms(model, x, generator=generator)
+        loss = -terms.weighted(recipe.beta).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        # Kept on the device: reading a number after each step would make a GPU wait for it.
+        sums.append(torch.stack([terms.log_likelihood.detach().sum(), terms.kl.detach().sum()]))
+        bar.update(len(x))
+    log_likelihood, kl = (torch.stack(sums).cpu().double().sum(0) / len(train)).tolist()
+    return log_likelihood, kl
+
+
+class _Best(NamedTuple):
+    """The weights that did best on the held-out images so far, and after which epoch that was."""
+
+    epoch: int
+    objective: float
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, model: VAE, *, epoch: int, objective: float) -> "_Best":
+        return cls(epoch, objective, {name: t.detach().clone() for name, t in model.state_dict().items()})
+
+
+def _store(
+    folder: Path,
+    model: VAE,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    run: dict[str, Any],
+    history: list[Epoch],
+    best: _Best,
+) -> None:
+    """Write the run's state: the checkpoint last, since it is what a resumed run believes."""
+    selecting = run["recipe"]["patience"] is not None
+    if not selecting or best.epoch == len(history):
+        checkpoints.save(
+            folder / checkpoints.MODEL_FILE, model, record={**run, "epoch": history[-1]._asdict()}
+        )
+    write_atomically(folder / HISTORY_FILE, history_csv(history).encode())
+    moments = {
+        f"optimizer.{index}.{name}": tensor
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, tensor in state.items()
+    }
+    kept = {f"best.{name}": tensor for name, tensor in best.weights.items()} if selecting else {}
+    checkpoints.save(
+        folder / CHECKPOINT_FILE,
+        model,
+        record={
+            **run,
+            "history": [list(epoch) for epoch in history],
+            "best_epoch": best.epoch,
+            "best_objective": best.objective if math.isfinite(best.objective) else None,
+        },
+        extra={**moments, **kept, "generator": generator.get_state()},
+    )
+
+
+def _restore(
+    folder: Path,
+    model: VAE,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    run: dict[str, Any],
+) -> tuple[list[Epoch], _Best]:
+    """Put model, optimiser and generator back to where the checkpoint left them."""
+    path = folder / CHECKPOINT_FILE
+    checkpoint = checkpoints.load(path)
+    record = checkpoint.record
+    if "history" not in record:
+        raise CheckpointError(f"{path} holds a model but no state of training: it cannot be resumed")
+    theirs = {**record["recipe"], "train_images": record["train_images"], "device": record["device"]}
+    theirs |= checkpoint.model.settings
+    ours = {**run["recipe"], "train_images": run["train_images"], "device": run["device"]} | model.settings
+    different = [
+        f"{name} was {theirs.get(name)}, now {ours.get(name)}"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another run: {'; '.join(different)}. "
+            "Resume with the settings it began with, or start anew in another folder"
+        )
+    model.load_state_dict(checkpoint.model.state_dict())
+    states: dict[int, dict[str, Tensor]] = {}
+    best_weights: dict[str, Tensor] = {}
+    for name, tensor in checkpoint.extra.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            index, _, moment = rest.partition(".")
+            states.setdefault(int(index), {})[moment] = tensor
+        elif kind == "best":
+            best_weights[rest] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    generator.set_state(checkpoint.extra["generator"])
+    objective = record["best_objective"]
+    best = _Best(record["best_epoch"], -math.inf if objective is None else objective, best_weights)
+    return [Epoch(*line) for line in record["history"]], best
+
+
+def history_csv(history: list[Epoch]) -> str:
+    """The history as CSV, a header and a line an epoch; an absent number is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Epoch._fields)
+    writer.writerows(history)
+    return text.getvalue()
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write ``config.json``, the resolved settings of a run, for people and for ``--resume``."""
+    write_atomically(folder / "config.json", (json.dumps(settings, indent=2) + "\n").encode())
