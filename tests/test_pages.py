@@ -1,0 +1,163 @@
+"""The built pages in a browser: nothing missing, nothing fetched from elsewhere, readable by everyone.
+
+They look at ``_build/html``, which ``make test`` brings up to date first; ``test_build_is_current`` refuses
+to judge an older one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tools.browser import HTML, SCHEMES, SIZES, chromium, find_chromium, pages, served, settle
+
+ROOT = HTML.parent.parent
+VIEWS = [pytest.param(size, scheme, id=f"{size}-{scheme}") for size in SIZES for scheme in SCHEMES]
+
+# What axe reports about the theme and not about us, with the reason why it stays.
+NOT_OURS: dict[str, str] = {}
+
+if find_chromium() is None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(
+            "CI must look at the pages, and there is no Chromium here: see .ci/packages.txt", pytrace=False
+        )
+    pytest.skip("no Chromium here, so nobody looks at the built pages", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served() as url:
+        yield url
+
+
+@dataclass
+class Visit:
+    """A page as one reader sees it, with all that the browser complained about."""
+
+    page: Page
+    name: str
+    complaints: list[str] = field(default_factory=list)
+    addresses: set[str] = field(default_factory=set)
+
+    def complain(self, text: str, serious: bool = True) -> None:
+        if serious:
+            self.complaints.append(text)
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[object]:
+    """Open a page with a memory of its own, and leave nothing behind for the next one."""
+    contexts = []
+
+    def open_page(address: str, name: str, size: str, scheme: str) -> Visit:
+        width, height = SIZES[size]
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        seen = Visit(context.new_page(), name)
+        page = seen.page
+        page.on(
+            "console", lambda m: seen.complaints.append(m.text) if m.type in {"error", "warning"} else None
+        )
+        page.on("pageerror", lambda error: seen.complaints.append(f"uncaught: {error}"))
+        page.on("requestfailed", lambda request: seen.complaints.append(f"failed: {request.url}"))
+        page.on(
+            "response", lambda r: seen.complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else None
+        )
+        page.on("request", lambda request: seen.addresses.add(request.url))
+        page.goto(f"{address}/{name}")
+        settle(page)
+        return seen
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def built() -> list[str]:
+    return pages() if HTML.exists() else []
+
+
+def test_build_is_current() -> None:
+    assert built(), "the book is not built: run `make book`"
+    assert not (HTML.parent / ".doctrees" / "unfinished").exists(), "the last build failed: run `make book`"
+    sources = [path for path in ROOT.glob("book/*") if path.suffix in {".ipynb", ".md"}]
+    assert {path.stem for path in sources} == {Path(name).stem for name in built()}
+    for source in sources:
+        assert source.read_bytes() == (HTML / "_sources" / "book" / source.name).read_bytes(), (
+            f"{source} is newer"
+        )
+
+
+@pytest.mark.parametrize(("size", "scheme"), VIEWS)
+@pytest.mark.parametrize("name", built())
+def test_page_is_whole(visit, address: str, name: str, size: str, scheme: str) -> None:
+    seen = visit(address, name, size, scheme)
+    assert seen.complaints == []
+    assert {urlsplit(url).netloc for url in seen.addresses if not url.startswith("data:")} == {
+        urlsplit(address).netloc
+    }
+    width = seen.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= SIZES[size][0], f"the page is {width} pixels wide"
+
+
+@pytest.mark.parametrize("name", built())
+def test_page_works_from_a_file(visit, name: str) -> None:
+    seen = visit(HTML.as_uri(), name, "desktop", "light")
+    assert seen.complaints == []
+    assert {urlsplit(url).scheme for url in seen.addresses} <= {"file", "data", "blob"}
+
+
+@pytest.mark.parametrize(("size", "scheme"), VIEWS)
+@pytest.mark.parametrize("name", built())
+def test_page_is_accessible(visit, address: str, name: str, size: str, scheme: str) -> None:
+    seen = visit(address, name, size, scheme)
+    violations = Axe().run(seen.page).response["violations"]
+    ours = [
+        f"{violation['id']}: {violation['help']}: {[node['html'] for node in violation['nodes']]}"
+        for violation in violations
+        if violation["impact"] in {"serious", "critical"} and violation["id"] not in NOT_OURS
+    ]
+    assert ours == []
+
+
+@pytest.mark.parametrize("name", built())
+def test_pictures_have_words(visit, address: str, name: str) -> None:
+    seen = visit(address, name, "desktop", "light")
+    for picture in seen.page.locator("article img").all():
+        words = (picture.get_attribute("alt") or "").strip()
+        # Without alt text Sphinx writes the file's name there, which says nothing to anyone.
+        assert words, picture.get_attribute("src")
+        assert not re.search(r"\.(png|svg|jpe?g|gif)$", words), words
+
+
+@pytest.mark.parametrize("name", [name for name in built() if (ROOT / name).with_suffix(".ipynb").exists()])
+def test_page_offers_its_notebook(visit, address: str, name: str) -> None:
+    seen = visit(address, name, "desktop", "light")
+    links = [link.get_attribute("href") for link in seen.page.locator("a[href$='.ipynb']").all()]
+    wanted = (ROOT / name).with_suffix(".ipynb")
+    paths = [urlsplit(urljoin(f"{address}/{name}", link)).path for link in links]
+    offered = [HTML / path.lstrip("/") for path in paths if Path(path).name == wanted.name]
+    assert offered
+    assert offered[0].read_bytes() == wanted.read_bytes()
+
+
+def test_front_page_leads_into_the_book(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    page.wait_for_url("**/book/intro.html")
+    page.close()

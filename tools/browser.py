@@ -1,0 +1,92 @@
+"""A browser to look at the built book with: used by the tests of the pages and by the screenshots."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
+
+# A desk and a phone; the phone's width is that of the commonest ones.
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+SCHEMES = ("light", "dark")
+
+# The sandbox needs rights that a container does not give; the rest keeps the browser from asking the
+# network for anything of its own, so that every request seen is the page's.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+
+
+def find_chromium() -> str | None:
+    """Return the path of an installed Chromium or Chrome, if there is one."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    return found or (str(MAC) if MAC.exists() else None)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the installed browser without a window."""
+    path = find_chromium()
+    if path is None:
+        raise FileNotFoundError(f"no Chromium found (looked for {', '.join(NAMES)})")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serve files and keep silent about it."""
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: Path = HTML) -> Iterator[str]:
+    """Serve a folder on a free port of this machine for as long as the context lasts."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def pages(folder: Path = HTML) -> list[str]:
+    """Return the book's own pages, as paths below the folder."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.glob("book/**/*.html"))
+
+
+def settle(page: Page) -> None:
+    """Wait until formulas are typeset, pictures decoded and fonts in place."""
+    page.wait_for_load_state("load")
+    page.evaluate(
+        """async () => {
+            if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
+            await document.fonts.ready;
+            await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
+        }"""
+    )
