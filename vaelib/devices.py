@@ -1,12 +1,11 @@
 """Choose where to compute."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from vaelib.errors import DeviceError
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+from vaelib.settings import DeviceName
 
 
 def pick_device(name: str = "auto") -> torch.device:

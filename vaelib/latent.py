@@ -1,11 +1,11 @@
 """Places in the latent space worth decoding."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Grid = Literal["gaussian", "linear"]
+from vaelib.settings import Grid
 
 
 def latent_grid(cells: int, *, grid: Grid = "gaussian", span: float = 3.0) -> Tensor:

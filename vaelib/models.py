@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vaelib.likelihoods import bernoulli_log_likelihood, gaussian_log_likelihood
-
-Activation = Literal["relu", "tanh"]
-Likelihood = Literal["bernoulli", "gaussian"]
+from vaelib.settings import Activation, Likelihood
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 

@@ -1,14 +1,11 @@
 """The training loop: whole epochs on tensors in memory, resumable to the bit."""
 
-import csv
 import dataclasses
-import io
-import json
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,88 +16,13 @@ from vaelib.data import Images
 from vaelib.errors import CheckpointError, TrainingError
 from vaelib.evaluation import evaluate
 from vaelib.files import write_atomically
+from vaelib.history import Epoch, history_csv
 from vaelib.models import VAE
 from vaelib.objectives import elbo_terms
-
-Schedule = Literal["cosine", "constant"]
+from vaelib.settings import Recipe
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 HISTORY_FILE = "history.csv"
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How to train: everything that, with the model and the data, decides the result.
-
-    Parameters
-    ----------
-    epochs : int
-        Passes over the training images.
-    batch_size : int
-        Images in a step. The loss is a mean over them, so it does not change meaning with their number.
-    learning_rate : float
-        Adam's step size at its highest.
-    schedule : {"cosine", "constant"}
-        Whether the step size falls to 0 along a half cosine or stays; see :func:`learning_rate_at`.
-    warmup_epochs : float
-        The step size first rises from 0 over this many epochs.
-    beta : float
-        Weight of the KL term; 1 is the ELBO.
-    patience : int, optional
-        Stop when this many epochs in a row have not improved on the best held-out objective, and go back
-        to the best weights. Without it every epoch is run and the last weights are kept.
-    seed : int
-        Of the order of the images and of the noise.
-
-    Raises
-    ------
-    TrainingError
-        If a value makes no sense.
-    """
-
-    epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    schedule: Schedule = "cosine"
-    warmup_epochs: float = 1.0
-    beta: float = 1.0
-    patience: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what could not train."""
-        checks = {
-            "epochs must be at least 1": self.epochs >= 1,
-            "batch_size must be at least 1": self.batch_size >= 1,
-            "learning_rate must be a positive number": 0 < self.learning_rate < math.inf,
-            f"schedule must be one of {', '.join(get_args(Schedule))}": self.schedule in get_args(Schedule),
-            "warmup_epochs must not be negative": 0 <= self.warmup_epochs < math.inf,
-            "beta must not be negative": 0 <= self.beta < math.inf,
-            "patience must be at least 1": self.patience is None or self.patience >= 1,
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise TrainingError(f"{message}: it is {getattr(self, message.split()[0])}")
-
-
-class Epoch(NamedTuple):
-    """One line of the history; nats for each image.
-
-    The ``train_`` numbers are means over the epoch, while the weights still move; the ``held_out_`` ones
-    are measured at its end, and ``None`` where there are no held-out images. All are with a KL weight of
-    1 whatever ``beta`` was trained with, so that they compare. ``learning_rate`` is that of the epoch's
-    last step; ``seconds`` counts training alone.
-    """
-
-    epoch: int
-    train_elbo: float
-    train_distortion: float
-    train_rate: float
-    held_out_elbo: float | None
-    held_out_distortion: float | None
-    held_out_rate: float | None
-    learning_rate: float
-    seconds: float
 
 
 def learning_rate_at(step: float, total: float, warmup: float, recipe: Recipe) -> float:
@@ -380,17 +302,3 @@ def _restore(
     objective = record["best_objective"]
     best = _Best(record["best_epoch"], -math.inf if objective is None else objective, best_weights)
     return [Epoch(*line) for line in record["history"]], best
-
-
-def history_csv(history: list[Epoch]) -> str:
-    """The history as CSV, a header and a line an epoch; an absent number is an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Epoch._fields)
-    writer.writerows(history)
-    return text.getvalue()
-
-
-def write_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Write ``config.json``, the resolved settings of a run, for people and for ``--resume``."""
-    write_atomically(folder / "config.json", (json.dumps(settings, indent=2) + "\n").encode())

@@ -1,0 +1,268 @@
+"""The book's pictures, one function each. They take numbers and give a Matplotlib figure, and train nothing.
+
+Figures are built without ``pyplot``: no global state, nothing to close. Backgrounds are transparent and
+lines mid-grey, so that one picture serves light and dark pages.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vaelib.history import Epoch
+from vaelib.latent import latent_grid
+from vaelib.settings import Grid
+
+# One colour for each quantity, the same as in the pages' formulas (book/_static/book.css).
+DISTORTION = "#0f766e"
+RATE = "#c2410c"
+ELBO = "#6d5bd0"
+# Grey that reads on white and on near-black alike (contrast at least 4 to 1 on both).
+INK = "#7d8590"
+# Ten hues that stay apart in the common kinds of colour blindness as far as ten can; digits are written
+# on the picture as well, so that colour is never the only sign.
+DIGITS = (
+    "#4e79a7",
+    "#f28e2b",
+    "#59a14f",
+    "#e15759",
+    "#b07aa1",
+    "#9c755f",
+    "#e377c2",
+    "#17a2b8",
+    "#bcbd22",
+    "#7f7f7f",
+)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    figure.patch.set_alpha(0)
+    return figure
+
+
+def _plain(axes: Axes) -> Axes:
+    """Give axes the book's look: no box, quiet lines, grey text."""
+    axes.patch.set_alpha(0)
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color(INK)
+    axes.tick_params(colors=INK, which="both")
+    for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        label.set_color(INK)
+    axes.grid(color=INK, alpha=0.18, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _side(images: Tensor) -> int:
+    """The side of square pictures given as rows of pixels."""
+    side = math.isqrt(images.shape[-1])
+    if side * side != images.shape[-1]:
+        raise ValueError(f"{images.shape[-1]} pixels do not make a square picture")
+    return side
+
+
+def tile(images: Tensor, columns: int, *, gap: int = 2) -> Tensor:
+    """Lay pictures out on one sheet.
+
+    Parameters
+    ----------
+    images : Tensor, shape (K, side * side)
+        In [0, 1], row by row of the sheet.
+    columns : int
+    gap : int
+        Pixels between pictures; they are ``nan``, drawn as nothing.
+
+    Returns
+    -------
+    Tensor, shape (rows * (side + gap) - gap, columns * (side + gap) - gap)
+
+    Raises
+    ------
+    ValueError
+        If the pictures are not square or ``columns`` is below 1.
+    """
+    if columns < 1:
+        raise ValueError(f"columns is {columns}: a sheet needs at least one")
+    side = _side(images)
+    rows = math.ceil(len(images) / columns)
+    sheet = torch.full((rows * (side + gap), columns * (side + gap)), math.nan)
+    for index, image in enumerate(images.reshape(-1, side, side)):
+        top, left = (index // columns) * (side + gap), (index % columns) * (side + gap)
+        sheet[top : top + side, left : left + side] = image
+    return sheet[: rows * (side + gap) - gap, : columns * (side + gap) - gap]
+
+
+def _show(axes: Axes, sheet: Tensor) -> None:
+    """Draw a sheet of pictures, ink white on black as MNIST has it, the gaps left open."""
+    axes.imshow(sheet.clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def sheet(images: Tensor, *, columns: int = 10, width: float = 6.5) -> Figure:
+    """Pictures in rows: prior samples, or one row of a traversal.
+
+    Parameters
+    ----------
+    images : Tensor, shape (K, side * side)
+        In [0, 1].
+    columns : int
+    width : float
+        Inches.
+    """
+    laid = tile(images, columns)
+    figure = _figure(width, width * laid.shape[0] / laid.shape[1])
+    _show(figure.add_subplot(), laid)
+    return figure
+
+
+def reconstructions(originals: Tensor, reconstructed: Tensor, *, elbo: Tensor | None = None) -> Figure:
+    """Originals above, what the model makes of them below.
+
+    Parameters
+    ----------
+    originals, reconstructed : Tensor, shape (K, side * side)
+        In [0, 1].
+    elbo : Tensor, shape (K,), optional
+        Written below each pair, in nats.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many of each.
+    """
+    if originals.shape != reconstructed.shape:
+        raise ValueError(
+            f"originals are {tuple(originals.shape)}, reconstructions {tuple(reconstructed.shape)}"
+        )
+    count, side, gap = len(originals), _side(originals), 2
+    laid = tile(torch.cat([originals, reconstructed]), count, gap=gap)
+    width = max(4.0, 0.62 * count)
+    figure = _figure(width, width * laid.shape[0] / laid.shape[1] + (0.3 if elbo is not None else 0))
+    axes = figure.add_subplot()
+    _show(axes, laid)
+    for index, value in enumerate([] if elbo is None else elbo.tolist()):
+        middle = index * (side + gap) + side / 2
+        axes.text(middle, laid.shape[0] + 3, f"{value:.0f}", ha="center", va="top", color=INK, fontsize=8)
+    return figure
+
+
+def loss_curves(history: Sequence[Epoch], *, held_out_name: str = "held out") -> Figure:
+    """Distortion, rate and ELBO by epoch, training and held-out images.
+
+    Parameters
+    ----------
+    history : sequence of Epoch
+        What :func:`vaelib.training.fit` returns.
+    held_out_name : str
+        What the held-out images are called in the legend.
+    """
+    figure = _figure(8.4, 2.9)
+    epochs = [line.epoch for line in history]
+    panels = (("ELBO", "elbo", ELBO), ("distortion", "distortion", DISTORTION), ("rate (KL)", "rate", RATE))
+    for axes, (title, name, colour) in zip(figure.subplots(1, 3), panels, strict=True):
+        train = [getattr(line, f"train_{name}") for line in history]
+        held_out = [getattr(line, f"held_out_{name}") for line in history]
+        _plain(axes).set_title(title, color=colour, fontsize=10)
+        mark = "o" if len(epochs) == 1 else None
+        axes.plot(epochs, train, color=colour, alpha=0.55, linestyle="--", marker=mark, label="training")
+        if held_out[0] is not None:
+            axes.plot(epochs, held_out, color=colour, linewidth=2, marker=mark, label=held_out_name)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    figure.axes[0].set_ylabel("nats per image")
+    return figure
+
+
+def latent_scatter(
+    points: Tensor, labels: Tensor, *, name: str = "mean", dims: tuple[int, int] = (1, 2)
+) -> Figure:
+    """Where the encoder puts each image, or how sure it is: two latents, coloured by digit.
+
+    Parameters
+    ----------
+    points : Tensor, shape (N, 2)
+        Means, or standard deviations.
+    labels : Tensor, shape (N,)
+        Classes 0 to 9.
+    name : str
+        What the points are, for the axes: ``"mean"`` or ``"standard deviation"``.
+    dims : tuple of int
+        Which latents these are, counted from 1, for the axes.
+
+    Raises
+    ------
+    ValueError
+        If the points are not in a plane.
+    """
+    _check_plane(points)
+    figure = _figure(5.6, 5.2)
+    axes = _plain(figure.add_subplot())
+    for digit in sorted(set(labels.tolist())):
+        here = points[labels == digit]
+        colour = DIGITS[digit % len(DIGITS)]
+        axes.scatter(
+            here[:, 0].numpy(),
+            here[:, 1].numpy(),
+            s=3,
+            color=colour,
+            alpha=0.5,
+            linewidths=0,
+            label=str(digit),
+        )
+        across, up = here.median(0).values.tolist()
+        axes.annotate(
+            str(digit), (across, up), ha="center", va="center", fontsize=11, fontweight="bold", color="white",
+            bbox={"boxstyle": "circle,pad=0.25", "facecolor": colour, "edgecolor": "white", "linewidth": 0.8},
+        )  # fmt: skip
+    if name == "mean":
+        axes.set_aspect("equal")
+    axes.set_xlabel(f"{name} of $z_{{{dims[0]}}}$")
+    axes.set_ylabel(f"{name} of $z_{{{dims[1]}}}$")
+    legend = axes.legend(
+        frameon=False, markerscale=4, fontsize=8, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+    return figure
+
+
+def manifold(
+    decode: Callable[[Tensor], Tensor], *, cells: int = 20, grid: Grid = "gaussian", span: float = 3.0
+) -> Figure:
+    """What the decoder draws over a plane of latents, after figure 4 of Kingma and Welling (2014).
+
+    Parameters
+    ----------
+    decode : callable
+        From latents (K, 2) to pictures (K, side * side) in [0, 1], all in one call.
+    cells, grid, span
+        See :func:`vaelib.latent.latent_grid`.
+    """
+    z = latent_grid(cells, grid=grid, span=span)
+    figure = _figure(6.0, 6.0)
+    axes = figure.add_subplot()
+    laid = tile(decode(z), cells, gap=0)
+    _show(axes, laid)
+    _plain(axes).grid(visible=False)
+    axes.set_axis_on()
+    shown = sorted({0, cells // 4, cells // 2, (3 * cells) // 4, cells - 1})
+    middles = [(index + 0.5) * laid.shape[0] / cells - 0.5 for index in shown]
+    across, up = z[:cells, 0].tolist(), z[::cells, 1].tolist()
+    axes.set_xticks(middles, [f"{across[index]:.1f}" for index in shown], fontsize=8)
+    axes.set_yticks(middles, [f"{up[index]:.1f}" for index in shown], fontsize=8)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("$z_1$")
+    axes.set_ylabel("$z_2$")
+    return figure
+
+
+def _check_plane(points: Tensor) -> None:
+    if points.shape[-1] != 2:
+        raise ValueError(f"a plane shows 2 latents, these points have {points.shape[-1]}: choose two of them")
