@@ -106,17 +106,23 @@ def load(path: Path) -> Checkpoint:
         ) from error
     if "vaelib" not in metadata:
         raise CheckpointError(f"{path} was not written by vaelib: its header has no entry 'vaelib'")
-    header = json.loads(metadata["vaelib"])
-    if header["format"] > FORMAT:
+    try:
+        header = json.loads(metadata["vaelib"])
+        written, author, settings, record = (header[key] for key in ("format", "vaelib", "model", "record"))
+        newer = written > FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the header of {path} is damaged ({error!r})") from error
+    if newer:
         raise CheckpointError(
-            f"{path} has format {header['format']}, written by vaelib {header['vaelib']}; "
-            f"this is vaelib {__version__}, which reads up to {FORMAT}: upgrade it"
+            f"{path} has format {written}, written by vaelib {author}; this is vaelib {__version__}, "
+            f"which reads up to {FORMAT}: upgrade it"
         )
     weights = {name[len(_WEIGHTS) :]: t for name, t in tensors.items() if name.startswith(_WEIGHTS)}
     extra = {name[len(_EXTRA) :]: t for name, t in tensors.items() if name.startswith(_EXTRA)}
     try:
-        model = build(header["model"])
+        model = build(settings)
         model.load_state_dict(weights)
     except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the weights in {path} do not fit their settings: {error}") from error
-    return Checkpoint(model, header["record"], extra)
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"the weights in {path} do not fit their settings: {reason}") from error
+    return Checkpoint(model, record, extra)

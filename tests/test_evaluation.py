@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+
+from vaelib import evaluation
+from vaelib.data import Images
+from vaelib.models import VAE, mlp_vae
+from vaelib.objectives import elbo_terms
+
+
+def noise_images(count: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 784), generator=generator, dtype=torch.uint8)
+    return Images(pixels, torch.zeros(count, dtype=torch.int64))
+
+
+@pytest.fixture
+def model() -> VAE:
+    return mlp_vae(hidden_dim=8, generator=torch.Generator().manual_seed(0))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001])
+def test_every_image_is_measured_once_in_its_place(model: VAE, count: int) -> None:
+    images = noise_images(count)
+    terms = evaluation.image_terms(model, images, generator=seeded())
+    assert terms.elbo.shape == (count,)
+    # The KL has no noise, so each image's is known alone.
+    kl = elbo_terms(model, images.floats()).kl
+    torch.testing.assert_close(terms.kl, kl.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_is_the_mean_of_its_images_with_its_standard_error(model: VAE) -> None:
+    images = noise_images(300)
+    terms = evaluation.image_terms(model, images, generator=seeded(1))
+    result = evaluation.evaluate(model, images, generator=seeded(1))
+    elbos = terms.elbo.double()
+    # Single-image terms are float32 near 550: the mean of 300 agrees to 1e-5.
+    assert result.elbo == pytest.approx(sum(elbos.tolist()) / 300, abs=1e-4)
+    assert result.elbo == pytest.approx(-result.distortion - result.rate, abs=1e-9)
+    spread = math.sqrt(sum((e - result.elbo) ** 2 for e in elbos.tolist()) / 299)
+    assert result.standard_error == pytest.approx(spread / math.sqrt(300), rel=1e-6)
+    assert result.images == 300
+
+
+def test_evaluating_leaves_the_mode_and_the_gradients_alone(model: VAE) -> None:
+    for mode in (True, False):
+        model.train(mode)
+        result = evaluation.evaluate(model, noise_images(5))
+        assert model.training is mode
+        assert math.isfinite(result.elbo)
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_mode_comes_back_after_a_failure(model: VAE) -> None:
+    model.train()
+    with pytest.raises(RuntimeError):
+        evaluation.decode(model, torch.zeros(1, 99))
+    assert model.training
+
+
+def test_codes_and_decodings_are_the_models_own(model: VAE) -> None:
+    images = noise_images(1001)
+    mean, log_var = evaluation.encode(model, images)
+    expected_mean, expected_log_var = model.encode(images.floats())
+    # Batches of another size may sum in another order: float32 rounding.
+    torch.testing.assert_close(mean, expected_mean.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(log_var, expected_log_var.detach(), rtol=1e-5, atol=1e-6)
+    decoded = evaluation.decode(model, mean)
+    torch.testing.assert_close(decoded, model.mean_image(mean).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_picture_and_terms_of_a_reconstruction_belong_to_one_draw(model: VAE) -> None:
+    images = noise_images(4)
+    result = evaluation.reconstruct(model, images, generator=seeded())
+    x, p = images.floats(), result.mean_image
+    log_likelihood = (x * p.log() + (1 - x) * (1 - p).log()).sum(-1)
+    torch.testing.assert_close(result.terms.log_likelihood, log_likelihood, rtol=1e-5, atol=1e-3)

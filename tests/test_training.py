@@ -1,0 +1,249 @@
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vaelib.checkpoints import load
+from vaelib.data import Images
+from vaelib.errors import CheckpointError, TrainingError
+from vaelib.evaluation import evaluate
+from vaelib.history import Epoch
+from vaelib.models import VAE, mlp_vae
+from vaelib.settings import Recipe
+from vaelib.training import fit, learning_rate_at
+
+QUIET = {"progress": False}
+
+
+def stripes(count: int, seed: int = 0) -> Images:
+    """Pictures with structure that two latents can hold: a bright block whose place and size vary."""
+    generator = torch.Generator().manual_seed(seed)
+    place = torch.randint(0, 20, (count, 2), generator=generator)
+    rows = torch.arange(28)
+    inside = (rows >= place[:, :1]) & (rows < place[:, :1] + 8)
+    across = (rows >= place[:, 1:]) & (rows < place[:, 1:] + 8)
+    pixels = (inside[:, :, None] & across[:, None, :]).reshape(count, 784).to(torch.uint8) * 255
+    return Images(pixels, torch.zeros(count, dtype=torch.int64))
+
+
+def fresh(**other: object) -> VAE:
+    return mlp_vae(hidden_dim=16, generator=torch.Generator().manual_seed(0), **other)
+
+
+def same(one: VAE, other: VAE) -> bool:
+    return all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())
+
+
+def without_seconds(history: list[Epoch]) -> list[Epoch]:
+    return [line._replace(seconds=0.0) for line in history]
+
+
+def test_training_raises_the_elbo() -> None:
+    model, train, held_out = fresh(), stripes(512), stripes(200, seed=1)
+    before = evaluate(model, held_out).elbo
+    history = fit(model, train, Recipe(epochs=5, batch_size=32), held_out=held_out, **QUIET)
+    assert len(history) == 5
+    # An untrained decoder pays about 784 log 2 = 543 nats; what is asked is far beyond noise.
+    assert history[-1].held_out_elbo > before + 200
+
+
+def test_same_seed_same_weights_and_other_seed_other_weights() -> None:
+    models = [fresh() for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        fit(model, stripes(96), Recipe(epochs=2, batch_size=32, seed=seed), **QUIET)
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+
+
+def test_held_out_images_do_not_change_the_training() -> None:
+    alone, watched = fresh(), fresh()
+    fit(alone, stripes(96), Recipe(epochs=2), **QUIET)
+    fit(watched, stripes(96), Recipe(epochs=2), held_out=stripes(50, seed=1), **QUIET)
+    assert same(alone, watched)
+
+
+def test_global_generator_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    fit(fresh(), stripes(40), Recipe(epochs=1), held_out=stripes(10), **QUIET)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_every_image_counts_once_in_an_epoch_though_the_last_batch_is_smaller() -> None:
+    # With a step size of almost nothing the weights stay, so the epoch's mean rate is that of the images.
+    model, train = fresh(), stripes(70)
+    history = fit(model, train, Recipe(epochs=1, batch_size=32, learning_rate=1e-12), **QUIET)
+    expected = evaluate(model, train).rate  # exact: the KL term has no noise
+    # float32 sums of three batches.
+    assert history[0].train_rate == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("patience", [None, 2])
+@pytest.mark.parametrize("stop_after", [1, 3])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_interrupted_and_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    tmp_path: Path, patience: int | None, stop_after: int, likelihood: str
+) -> None:
+    recipe = Recipe(epochs=6, batch_size=32, patience=patience, seed=3)
+    images = {"train": stripes(100), "held_out": stripes(60, seed=1)}
+    whole, broken = fresh(likelihood=likelihood), fresh(likelihood=likelihood)
+    expected = fit(whole, images["train"], recipe, held_out=images["held_out"], **QUIET)
+
+    def interrupt(line: Epoch) -> None:
+        if line.epoch == stop_after:
+            raise KeyboardInterrupt
+
+    def run(model: VAE, **more: object) -> list[Epoch]:
+        return fit(
+            model, images["train"], recipe, held_out=images["held_out"], folder=tmp_path, **more, **QUIET
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, on_epoch=interrupt)
+    resumed = fresh(likelihood=likelihood)
+    history = run(resumed, resume=True)
+    assert same(whole, resumed)
+    assert without_seconds(history) == without_seconds(expected)
+    assert same(load(tmp_path).model, resumed)
+    # Resuming what is complete changes nothing.
+    assert without_seconds(run(fresh(likelihood=likelihood), resume=True)) == without_seconds(expected)
+
+
+def test_early_stopping_restores_the_best_weights_and_stops_by_the_right_rule(tmp_path: Path) -> None:
+    # Few images and a fixed large step: the held-out objective gets worse after a while.
+    recipe = Recipe(epochs=200, batch_size=8, learning_rate=2e-2, schedule="constant", patience=3)
+    model, held_out = fresh(), stripes(100, seed=1)
+    history = fit(model, stripes(24), recipe, held_out=held_out, folder=tmp_path, **QUIET)
+    elbos = [line.held_out_elbo for line in history]
+    assert len(history) < 200
+    best = max(elbos)
+    # The best epoch is the one before the last `patience`: none of them passed it. (A rule that resets its
+    # count whenever an epoch beats the previous one would run on.)
+    assert elbos.index(best) == len(elbos) - 1 - 3
+    fixed = torch.Generator().manual_seed(recipe.seed)
+    assert evaluate(model, held_out, generator=fixed).elbo == pytest.approx(best, abs=1e-9)
+    assert same(load(tmp_path).model, model)
+
+
+def test_history_compares_at_a_kl_weight_of_one_whatever_was_trained() -> None:
+    history = fit(fresh(), stripes(64), Recipe(epochs=1, beta=4.0), held_out=stripes(32), **QUIET)
+    (line,) = history
+    assert line.train_elbo == pytest.approx(-line.train_distortion - line.train_rate)
+    assert line.held_out_elbo == pytest.approx(-line.held_out_distortion - line.held_out_rate)
+
+
+def test_patience_judges_by_the_objective_that_is_trained() -> None:
+    recipe = Recipe(epochs=30, batch_size=8, learning_rate=2e-2, schedule="constant", patience=2, beta=5.0)
+    history = fit(fresh(), stripes(24), recipe, held_out=stripes(100, seed=1), **QUIET)
+    weighted = [-line.held_out_distortion - 5 * line.held_out_rate for line in history]
+    assert len(history) < 30
+    assert weighted.index(max(weighted)) == len(history) - 1 - 2
+
+
+def test_larger_beta_lowers_the_rate() -> None:
+    rates = []
+    for beta in (0.5, 20.0):
+        history = fit(fresh(), stripes(256), Recipe(epochs=8, batch_size=32, beta=beta), **QUIET)
+        rates.append(history[-1].train_rate)
+    assert rates[1] < rates[0]
+
+
+@given(st.integers(1, 40), st.integers(1, 500), st.floats(0, 5))
+def test_learning_rate_rises_then_falls_to_nothing(epochs: int, steps: int, warmup: float) -> None:
+    recipe, total = Recipe(epochs=epochs, warmup_epochs=warmup), epochs * steps
+    rates = [learning_rate_at(t, total, warmup * steps, recipe) for t in range(1, total + 1)]
+    assert all(0 <= rate <= recipe.learning_rate * (1 + 1e-12) for rate in rates)
+    if warmup < epochs:
+        assert rates[-1] == pytest.approx(0, abs=1e-12)
+        peak = rates.index(max(rates))
+        assert rates[: peak + 1] == sorted(rates[: peak + 1])
+        assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_learning_rate_halfway_down_the_cosine_is_half() -> None:
+    recipe = Recipe(learning_rate=1.0)
+    assert learning_rate_at(60, 100, 20, recipe) == pytest.approx(0.5)
+    assert learning_rate_at(10, 100, 20, recipe) == pytest.approx(0.5)
+    constant = Recipe(learning_rate=1.0, schedule="constant")
+    assert [learning_rate_at(t, 100, 20, constant) for t in (10, 20, 99)] == [0.5, 1, 1]
+
+
+def test_a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=3, learning_rate=1e30, schedule="constant", warmup_epochs=0)
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        fit(fresh(), stripes(300), recipe, folder=tmp_path, **QUIET)
+    for path in tmp_path.iterdir():
+        assert all(weight.isfinite().all() for weight in load(path).model.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"epochs": 9}, "epochs was 2, now 9"),
+        ({"learning_rate": 1e-4}, "learning_rate was 0.002, now 0.0001"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused_and_names_them(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    settings = {"epochs": 2, "seed": 0}
+    fit(fresh(), stripes(20), Recipe(**settings), folder=tmp_path, **QUIET)
+    with pytest.raises(CheckpointError, match=said):
+        fit(fresh(), stripes(20), Recipe(**{**settings, **change}), folder=tmp_path, resume=True, **QUIET)
+    with pytest.raises(CheckpointError, match="train_images was 20, now 21"):
+        fit(fresh(), stripes(21), Recipe(**settings), folder=tmp_path, resume=True, **QUIET)
+    with pytest.raises(CheckpointError, match="latent_dim was 2, now 3"):
+        fit(fresh(latent_dim=3), stripes(20), Recipe(**settings), folder=tmp_path, resume=True, **QUIET)
+
+
+def test_resuming_from_nothing_or_from_a_bare_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        fit(fresh(), stripes(20), folder=tmp_path, resume=True, **QUIET)
+    fit(fresh(), stripes(20), Recipe(epochs=1), folder=tmp_path, **QUIET)
+    (tmp_path / "model.safetensors").replace(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        fit(fresh(), stripes(20), Recipe(epochs=1), folder=tmp_path, resume=True, **QUIET)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan},
+        {"schedule": "stairs"}, {"warmup_epochs": -1.0}, {"beta": -0.1}, {"patience": 0},
+    ],
+)  # fmt: skip
+def test_recipes_that_make_no_sense_are_refused_by_name(wrong: dict[str, object]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(TrainingError, match=f"{name} must .* it is {value}"):
+        Recipe(**wrong)
+
+
+def test_calls_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(TrainingError, match="no training images"):
+        fit(fresh(), stripes(20)[:0], **QUIET)
+    with pytest.raises(TrainingError, match="needs held-out images"):
+        fit(fresh(), stripes(20), Recipe(patience=2), **QUIET)
+    with pytest.raises(TrainingError, match="needs the folder"):
+        fit(fresh(), stripes(20), resume=True, **QUIET)
+
+
+def test_history_file_holds_the_history(tmp_path: Path) -> None:
+    history = fit(fresh(), stripes(40), Recipe(epochs=2), folder=tmp_path, **QUIET)
+    with (tmp_path / "history.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["train_elbo"]) for line in lines] == [line.train_elbo for line in history]
+    assert {line["held_out_elbo"] for line in lines} == {""}
+
+
+def test_a_progress_bar_is_shown_where_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(fresh(), stripes(40), Recipe(epochs=2), progress=True)
+    shown = capsys.readouterr()
+    assert "epoch 2/2" in shown.err
+    assert "nats" in shown.err
+    assert shown.out == ""
+    fit(fresh(), stripes(40), Recipe(epochs=1), **QUIET)
+    assert capsys.readouterr().err == ""
