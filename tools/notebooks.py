@@ -156,9 +156,9 @@ def typed_metrics(markdown: str) -> Iterator[str]:
     text = re.sub(r"```.*?```|\$\$.*?\$\$", " ", text, flags=re.DOTALL)
     text = re.sub(r"(\{[\w:-]+\})?`[^`]*`|\$[^$]*\$", " ", text)
     for sentence in re.split(r"(?<=[.!?])\s|\n\s*\n", text):
-        for number in NUMBER.finditer(sentence):
-            if QUANTITY.search(sentence[max(0, number.start() - NEAR) : number.end() + NEAR]):
-                yield f"a result is typed into the text instead of read: {' '.join(sentence.split())!r}"
+        spans = [number.span() for number in NUMBER.finditer(sentence)]
+        if any(QUANTITY.search(sentence[max(0, start - NEAR) : end + NEAR]) for start, end in spans):
+            yield f"a result is typed into the text instead of read: {' '.join(sentence.split())!r}"
 
 
 RULES: tuple[Callable[[NotebookNode], Iterator[str]], ...] = (

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ logger = logging.getLogger(__name__)
 
 # Everything that a page's outputs depend on besides the page's own cells.
 INPUTS = ("vaelib/**/*", "results/**/*.json", "requirements.lock")
+# What a page's looks depend on. Sphinx copies no style sheet anew unless some page is out of date.
+LOOKS = ("book/_ext/*.py", "book/_static/**/*")
 
 
-def digest_of_inputs(root: Path) -> str:
-    """Return a digest of the contents (not the times) of all that the pages' outputs depend on."""
+def digest_of(patterns: Iterable[str], root: Path) -> str:
+    """Return a digest of the files' names and contents, not of their times."""
     digest = hashlib.sha256(f"Python {sys.version_info.major}.{sys.version_info.minor}".encode())
-    paths = {path for pattern in INPUTS for path in root.glob(pattern)}
+    paths = {path for pattern in patterns for path in root.glob(pattern)}
     for path in sorted(paths):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode())
@@ -42,7 +45,7 @@ def digest_of_inputs(root: Path) -> str:
 def choose_cache(app: Sphinx, config: Config) -> None:
     """Point MyST-NB's cache to the folder for the present inputs, and drop the folders of older ones."""
     caches = Path(app.outdir).parent / ".jupyter_cache"
-    cache = caches / digest_of_inputs(Path(app.srcdir))
+    cache = caches / digest_of(INPUTS, Path(app.srcdir))
     for old in caches.glob("*"):
         if old != cache:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -65,6 +68,14 @@ def forget_after_trouble(app: Sphinx, config: Config) -> None:  # noqa: ARG001 (
     mark.touch()
 
 
+def drop_orphans(app: Sphinx, exception: Exception | None) -> None:
+    """Remove pages that the book no longer has: Sphinx leaves them behind, unlinked but served."""
+    if exception is None and app.builder.format == "html":
+        for path in Path(app.outdir).glob("book/**/*.html"):
+            if path.relative_to(app.outdir).with_suffix("").as_posix() not in app.env.found_docs:
+                path.unlink()
+
+
 def note_clean_end(app: Sphinx, exception: Exception | None) -> None:
     """Remove the mark, but only when nothing went wrong: Sphinx counts warnings and errors alike."""
     if exception is None and app._warncount == 0:
@@ -81,12 +92,12 @@ def mend_html(app: Sphinx, page: str, template: str, context: dict[str, Any], do
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    # When this file changes, every page is read and written anew; nothing is executed again for that.
-    own_code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    app.add_config_value("vaebook_own_code", own_code, "env", str)
+    # "env": when it changes, every page is read and written anew. Nothing is executed again for that.
+    app.add_config_value("vaebook_looks", digest_of(LOOKS, Path(app.srcdir)), "env", str)
     app.connect("config-inited", choose_cache)
     app.connect("config-inited", forget_after_trouble)
     app.connect("html-page-context", mend_html)
+    app.connect("build-finished", drop_orphans)
     # Late, so that warnings from the other extensions' last steps are counted too.
     app.connect("build-finished", note_clean_end, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
