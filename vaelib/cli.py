@@ -580,11 +580,14 @@ def _write_figure(figure: "Figure", path: Path, *, say: bool = True) -> None:
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("png", "svg", "pdf"):
         raise click.UsageError(f"{path}: a picture is written as .png, .svg or .pdf")
+    import matplotlib
+
     picture = io.BytesIO()
-    # Pictures that leave the book stand on paper or white: give them a background. No date, so that the
-    # same command writes the same bytes.
-    dated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    figure.savefig(picture, format=kind, dpi=200, facecolor="white", metadata=dated)
+    # Pictures that leave the book stand on paper or white: give them a background. No date and no random
+    # names inside, so that the same command writes the same bytes.
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    with matplotlib.rc_context({"svg.hashsalt": "vaelib"}):
+        figure.savefig(picture, format=kind, dpi=200, facecolor="white", metadata=undated)
     _write(path, picture.getvalue(), say=say)
 
 

@@ -16,10 +16,11 @@ from vaelib.history import Epoch
 from vaelib.latent import latent_grid
 from vaelib.settings import Grid
 
-# One colour for each quantity, the same as in the pages' formulas (book/_static/book.css).
-DISTORTION = "#0f766e"
-RATE = "#c2410c"
-ELBO = "#6d5bd0"
+# One colour for each quantity, the same as in the pages' formulas (book/_static/book.css): the decoder's
+# for distortion, the encoder's for rate.
+DISTORTION = "#c2410c"
+RATE = "#2563eb"
+ELBO = "#7c3aed"
 # Grey that reads on white and on near-black alike (contrast at least 4 to 1 on both).
 INK = "#7d8590"
 # Ten hues that stay apart in the common kinds of colour blindness as far as ten can; digits are written

@@ -1,0 +1,88 @@
+"""The house itself: which room may know which, and what an import costs."""
+
+import ast
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vaelib
+
+PACKAGE = Path(vaelib.__file__).parent
+ROOMS = {path.stem: path for path in sorted(PACKAGE.glob("*.py")) if not path.stem.startswith("__")}
+BOOK = PACKAGE.parent / "book"
+
+
+def known(room: str) -> set[str]:
+    """The other rooms that a room imports, at its top or inside a function."""
+    imports: set[str] = set()
+    for node in ast.walk(ast.parse(ROOMS[room].read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "vaelib":
+            imports |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vaelib."):
+            imports.add(node.module.split(".")[1])
+    return imports & ROOMS.keys()
+
+
+def reach(room: str) -> set[str]:
+    found, new = set(), known(room)
+    while new:
+        found |= new
+        new = set().union(*(known(other) for other in new)) - found
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_between_rooms_go_one_way(room: str) -> None:
+    assert room not in reach(room)
+
+
+@pytest.mark.parametrize(
+    ("room", "unknown"),
+    [
+        ("likelihoods", set(ROOMS) - {"likelihoods"}),
+        ("divergences", set(ROOMS) - {"divergences"}),
+        ("models", {"training", "evaluation", "objectives", "figures", "data", "cli"}),
+        ("objectives", {"training", "evaluation", "figures", "data", "cli"}),
+        ("figures", {"training", "models", "data", "cli"}),
+        ("evaluation", {"training", "figures", "cli"}),
+        ("training", {"figures", "cli"}),
+    ],
+)
+def test_a_room_does_not_know_what_is_built_upon_it(room: str, unknown: set[str]) -> None:
+    assert not reach(room) & unknown
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize("room", ["cli", "sources", "settings", "errors"])
+def test_rooms_that_answer_at_once_load_no_torch(room: str) -> None:
+    loaded = loaded_by(f"import vaelib.{room}")
+    assert "vaelib" in loaded
+    assert not loaded & {"torch", "numpy", "matplotlib", "torchvision"}
+
+
+def test_importing_the_package_loads_nothing_but_the_standard_library() -> None:
+    assert loaded_by("import vaelib") - {"vaelib"} <= loaded_by("pass")
+
+
+def test_equations_that_docstrings_cite_are_labelled_in_the_book() -> None:
+    cited = {label for path in ROOMS.values() for label in re.findall(r"\beq-[a-z-]+[a-z]", path.read_text())}
+    text = "".join(path.read_text() for path in [*BOOK.glob("*.md"), *BOOK.glob("*.ipynb")])
+    labelled = set(re.findall(r":label: (eq-[a-z-]+)", text))
+    assert cited  # else the pattern has rotted
+    assert cited <= labelled
+
+
+def test_examples_in_docstrings_hold() -> None:
+    results = [doctest.testmod(importlib.import_module(f"vaelib.{room}")) for room in ROOMS]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) > 0
