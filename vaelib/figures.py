@@ -218,8 +218,8 @@ def latent_scatter(
         )
         across, up = here.median(0).values.tolist()
         axes.annotate(
-            str(digit), (across, up), ha="center", va="center", fontsize=11, fontweight="bold", color="white",
-            bbox={"boxstyle": "circle,pad=0.25", "facecolor": colour, "edgecolor": "white", "linewidth": 0.8},
+            str(digit), (across, up), ha="center", va="center", fontsize=9, fontweight="bold", color="white",
+            bbox={"boxstyle": "circle,pad=0.18", "facecolor": colour, "edgecolor": "white", "linewidth": 0.8},
         )  # fmt: skip
     if name == "mean":
         axes.set_aspect("equal")
