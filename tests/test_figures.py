@@ -1,5 +1,8 @@
 """What the pictures show, read back from the figures; how they look is for eyes."""
 
+import io
+
+import matplotlib.image as mpimg
 import numpy as np
 import pytest
 import torch
@@ -82,6 +85,13 @@ def test_loss_curves_draw_training_and_where_measured_held_out(held_out: float |
         assert len(axes.lines) == curves
         np.testing.assert_allclose(axes.lines[0].get_xdata(), [1, 2, 3])
         np.testing.assert_allclose(axes.lines[0].get_ydata(), [getattr(e, expected) for e in history])
+
+
+def test_a_notebook_shows_a_figure_as_a_picture_with_a_transparent_ground() -> None:
+    picture = figures.loss_curves([line(1, None)])
+    pixels = mpimg.imread(io.BytesIO(picture._repr_png_()))
+    assert pixels.shape[-1] == 4
+    assert pixels[0, 0, 3] == 0
 
 
 def test_figures_leave_pyplot_without_open_figures() -> None:

@@ -4,6 +4,7 @@ Figures are built without ``pyplot``: no global state, nothing to close. Backgro
 lines mid-grey, so that one picture serves light and dark pages.
 """
 
+import io
 import math
 from collections.abc import Callable, Sequence
 
@@ -39,8 +40,17 @@ DIGITS = (
 )
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+class Picture(Figure):
+    """A Matplotlib figure that a notebook shows by itself, without ``pyplot`` or a magic command."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png")
+        return content.getvalue()
+
+
+def _figure(width: float, height: float) -> Picture:
+    figure = Picture(figsize=(width, height), layout="constrained", dpi=160)
     figure.patch.set_alpha(0)
     return figure
 
@@ -104,7 +114,7 @@ def _show(axes: Axes, sheet: Tensor) -> None:
     axes.set_axis_off()
 
 
-def sheet(images: Tensor, *, columns: int = 10, width: float = 6.5) -> Figure:
+def sheet(images: Tensor, *, columns: int = 10, width: float = 6.5) -> Picture:
     """Pictures in rows: prior samples, or one row of a traversal.
 
     Parameters
@@ -121,7 +131,7 @@ def sheet(images: Tensor, *, columns: int = 10, width: float = 6.5) -> Figure:
     return figure
 
 
-def reconstructions(originals: Tensor, reconstructed: Tensor, *, elbo: Tensor | None = None) -> Figure:
+def reconstructions(originals: Tensor, reconstructed: Tensor, *, elbo: Tensor | None = None) -> Picture:
     """Originals above, what the model makes of them below.
 
     Parameters
@@ -152,7 +162,7 @@ def reconstructions(originals: Tensor, reconstructed: Tensor, *, elbo: Tensor | 
     return figure
 
 
-def loss_curves(history: Sequence[Epoch], *, held_out_name: str = "held out") -> Figure:
+def loss_curves(history: Sequence[Epoch], *, held_out_name: str = "held out") -> Picture:
     """Distortion, rate and ELBO by epoch, training and held-out images.
 
     Parameters
@@ -182,7 +192,7 @@ def loss_curves(history: Sequence[Epoch], *, held_out_name: str = "held out") ->
 
 def latent_scatter(
     points: Tensor, labels: Tensor, *, name: str = "mean", dims: tuple[int, int] = (1, 2)
-) -> Figure:
+) -> Picture:
     """Where the encoder puts each image, or how sure it is: two latents, coloured by digit.
 
     Parameters
@@ -236,7 +246,7 @@ def latent_scatter(
 
 def manifold(
     decode: Callable[[Tensor], Tensor], *, cells: int = 20, grid: Grid = "gaussian", span: float = 3.0
-) -> Figure:
+) -> Picture:
     """What the decoder draws over a plane of latents, after figure 4 of Kingma and Welling (2014).
 
     Parameters
