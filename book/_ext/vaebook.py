@@ -77,8 +77,13 @@ def drop_orphans(app: Sphinx, exception: Exception | None) -> None:
 
 
 def note_clean_end(app: Sphinx, exception: Exception | None) -> None:
-    """Remove the mark, but only when nothing went wrong: Sphinx counts warnings and errors alike."""
-    if exception is None and app._warncount == 0:
+    """Fail if a page failed, even without ``-W``; remove the mark only if nothing at all went wrong."""
+    pages = getattr(app.env, "nb_metadata", {})
+    failed = [name for name, about in pages.items() if not about.get("exec_data", {}).get("succeeded", True)]
+    if failed:
+        logger.error("vaebook: these pages did not run to their end: %s", ", ".join(sorted(failed)))
+        app.statuscode = 1
+    if exception is None and app._warncount == 0:  # Sphinx counts errors there too
         unfinished(app).unlink(missing_ok=True)
 
 
