@@ -1,10 +1,18 @@
-"""At the end of a run over the notebooks, say which of their cells took longest."""
+"""Settings for all tests; and at the end of a run, which of the notebooks' cells took longest."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
 
 SLOWEST = 10
+
+# No deadline: how long an example takes says something about the machine and nothing about the property.
+# CI runs the same examples every time, so that a red run can be run again; elsewhere they vary.
+settings.register_profile("project", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("project")
 
 
 @pytest.hookimpl(wrapper=True)

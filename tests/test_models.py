@@ -56,10 +56,11 @@ def test_same_seed_builds_the_same_weights_and_leaves_the_global_generator_alone
 
 
 def test_initial_weights_have_the_distribution_of_pytorchs_linear_layers() -> None:
-    model = mlp_vae(generator=seeded())
+    model = mlp_vae(latent_gain=3.0, generator=seeded())
     for layer in model.modules():
         if isinstance(layer, torch.nn.Linear):
-            bound = 1 / math.sqrt(layer.in_features)
+            gain = 3 if layer is model.decoder.hidden else 1  # the layer that reads z
+            bound = gain / math.sqrt(layer.in_features)
             assert layer.weight.abs().max() <= bound
             # U(-b, b) has variance b^2/3; with 800 weights or more the sample's is within 20 %.
             assert layer.weight.var().item() == pytest.approx(bound**2 / 3, rel=0.2)
@@ -123,6 +124,7 @@ def test_prior_samples_are_seeded_and_scaled_by_temperature() -> None:
     ("wrong", "said"),
     [
         ({"latent_dim": 0}, "latent_dim is 0"),
+        ({"latent_gain": 0.0}, "latent_gain is 0"),
         ({"activation": "gelu"}, "relu, tanh"),
         ({"likelihood": "poisson"}, "bernoulli, gaussian"),
     ],

@@ -32,15 +32,16 @@ def quadrature(model: VAE, x: torch.Tensor) -> tuple[float, float, float]:
     """Log p(x), the ELBO, and KL(q || posterior) of one image, from their definitions on a fine grid.
 
     The trapezoidal rule on a smooth function that vanishes at both ends converges faster than any power
-    of the step; 40,001 points over +-12 leave only rounding.
+    of the step; 160,001 points over +-80, twelve deviations of the widest q here, leave only rounding.
     """
-    z = torch.linspace(-12, 12, 40_001, dtype=torch.float64)[:, None]
-    step = 24 / 40_000
+    z = torch.linspace(-80, 80, 160_001, dtype=torch.float64)[:, None]
+    step = 160 / 160_000
     log_prior = -0.5 * (z[:, 0] ** 2 + math.log(2 * math.pi))
     logits = model.decode(z)
     log_likelihood = (x * torch.nn.functional.logsigmoid(logits)).sum(-1)
     log_likelihood += ((1 - x) * torch.nn.functional.logsigmoid(-logits)).sum(-1)
     mean, log_var = (parameter.item() for parameter in model.encode(x))
+    assert abs(mean) + 12 * math.exp(log_var / 2) < 80
     log_q = -0.5 * ((z[:, 0] - mean) ** 2 / math.exp(log_var) + log_var + math.log(2 * math.pi))
     q = log_q.exp()
     log_joint = log_likelihood + log_prior

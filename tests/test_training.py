@@ -184,7 +184,7 @@ def test_a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp
     [
         ({"seed": 1}, "seed was 0, now 1"),
         ({"epochs": 9}, "epochs was 2, now 9"),
-        ({"learning_rate": 1e-4}, "learning_rate was 0.002, now 0.0001"),
+        ({"learning_rate": 1e-4}, "learning_rate was 0.005, now 0.0001"),
     ],
 )
 def test_resuming_with_other_settings_is_refused_and_names_them(

@@ -168,9 +168,16 @@ def data(dataset: str, folder: Path | None, repair: bool) -> None:
 @click.option(
     "--activation",
     type=_choice(Activation),
-    default="relu",
+    default="tanh",
     show_default=True,
     help="Of the hidden layers; the paper used tanh.",
+)
+@click.option(
+    "--latent-gain",
+    type=click.FloatRange(0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="How much wider than PyTorch's the decoder's first layer starts; wide, tanh units bend sooner.",
 )
 @click.option(
     "--likelihood",
@@ -277,6 +284,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
         latent_dim=settings["latent_dim"],
         activation=settings["activation"],
         likelihood=settings["likelihood"],
+        latent_gain=settings["latent_gain"],
         generator=torch.Generator().manual_seed(recipe.seed),
     ).to(device)
     on_terminal = sys.stderr.isatty()

@@ -39,10 +39,10 @@ def reparameterize(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
     return mean + torch.exp(0.5 * log_var) * noise
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    """A linear layer that starts as PyTorch's own do, drawn from ``generator`` and nothing else."""
+def _linear(inputs: int, outputs: int, generator: torch.Generator | None, gain: float = 1.0) -> nn.Linear:
+    """A linear layer that starts as PyTorch's own do, ``gain`` times as wide, drawn from ``generator``."""
     layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
-    bound = 1 / math.sqrt(inputs)
+    bound = gain / math.sqrt(inputs)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)
         layer.bias.uniform_(-bound, bound, generator=generator)
@@ -90,6 +90,8 @@ class MLPDecoder(nn.Module):
         Widths of the layers.
     activation : {"relu", "tanh"}
         What the hidden layer applies; the last layer is linear.
+    latent_gain : float
+        How much wider than the others the layer that reads z starts.
     generator : torch.Generator, optional
         Draws the initial weights.
     """
@@ -100,10 +102,11 @@ class MLPDecoder(nn.Module):
         hidden_dim: int,
         data_dim: int,
         activation: Activation,
+        latent_gain: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.hidden = _linear(latent_dim, hidden_dim, generator)
+        self.hidden = _linear(latent_dim, hidden_dim, generator, latent_gain)
         self.output = _linear(hidden_dim, data_dim, generator)
         self.activation = _ACTIVATIONS[activation]
 
@@ -191,40 +194,47 @@ def mlp_vae(
     data_dim: int = 784,
     hidden_dim: int = 400,
     latent_dim: int = 2,
-    activation: Activation = "relu",
+    activation: Activation = "tanh",
     likelihood: Likelihood = "bernoulli",
+    latent_gain: float = 3.0,
     generator: torch.Generator | None = None,
 ) -> VAE:
     r"""Build the MLP VAE: one hidden layer in the encoder and one in the decoder.
 
-    Weights and biases start as PyTorch's linear layers do,
-    :math:`\mathcal U(-1/\sqrt{n}, 1/\sqrt{n})` for a layer with n inputs, but drawn from ``generator``.
+    Weights and biases start as PyTorch's linear layers do, drawn from ``generator``:
+    :math:`\mathcal U(-g/\sqrt{n}, g/\sqrt{n})` for a layer with n inputs, with g = 1.
+    The exception is the layer that reads z, with g = ``latent_gain``: at g = 1 its tanh units are nearly
+    straight over all the plane that the prior covers, and much of the training goes into bending them.
 
     Parameters
     ----------
     data_dim, hidden_dim, latent_dim : int
         Pixels, hidden units and latents; ``data_dim-hidden_dim-latent_dim-hidden_dim-data_dim``.
     activation : {"relu", "tanh"}
-        Of both hidden layers.
+        Of both hidden layers; the paper used tanh.
     likelihood : {"bernoulli", "gaussian"}
         Of the decoder.
+    latent_gain : float
+        g of the layer that reads z; 1 for PyTorch's own start.
     generator : torch.Generator, optional
         On the CPU. The same seed gives the same weights; without one, PyTorch's global generator draws.
 
     Raises
     ------
     ValueError
-        If a width is below 1, or a name is unknown.
+        If a width is below 1, the gain is not positive, or a name is unknown.
     """
     for name, width in {"data_dim": data_dim, "hidden_dim": hidden_dim, "latent_dim": latent_dim}.items():
         if width < 1:
             raise ValueError(f"{name} is {width}: a layer needs at least one unit")
+    if not 0 < latent_gain < math.inf:
+        raise ValueError(f"latent_gain is {latent_gain}: it must be a positive number")
     for value, known in ((activation, get_args(Activation)), (likelihood, get_args(Likelihood))):
         if value not in known:
             raise ValueError(f"{value!r} is not one of {', '.join(known)}")
     return VAE(
         MLPEncoder(data_dim, hidden_dim, latent_dim, activation, generator),
-        MLPDecoder(latent_dim, hidden_dim, data_dim, activation, generator),
+        MLPDecoder(latent_dim, hidden_dim, data_dim, activation, latent_gain, generator),
         latent_dim=latent_dim,
         likelihood=likelihood,
         settings={
@@ -234,6 +244,7 @@ def mlp_vae(
             "latent_dim": latent_dim,
             "activation": activation,
             "likelihood": likelihood,
+            "latent_gain": latent_gain,
         },
     )
 

@@ -46,7 +46,7 @@ class Recipe:
 
     epochs: int = 20
     batch_size: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     schedule: Schedule = "cosine"
     warmup_epochs: float = 1.0
     beta: float = 1.0
