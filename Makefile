@@ -15,7 +15,7 @@ HTML := _build/html
 # A plain `make -j4 test` must keep the order in which the cheap checks fail first.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data lint book serve test lab lock strip screenshots clean
+.PHONY: help setup data lint book serve test lab lock strip screenshots cover clean
 
 help:
 	@echo 'Variational autoencoders, checked. Needs Python 3.11 or newer, pip, make and a package index.'
@@ -30,6 +30,7 @@ help:
 	@echo '  make lint         only ruff and mypy'
 	@echo '  make strip        drop outputs from the notebooks; do this before a commit'
 	@echo '  make screenshots  pictures of every built page, wide and narrow, light and dark'
+	@echo '  make cover        train a model and draw the landing page'"'"'s picture with it'
 	@echo '  make lock         resolve pyproject.toml anew into requirements.lock'
 	@echo '  make clean        remove what was built (.venv and the downloaded data stay)'
 
@@ -85,6 +86,12 @@ strip: setup
 
 screenshots: book
 	$(PY) tools/screenshots.py
+
+# The committed picture is this command's result on two CPU cores, seed 0; other machines draw another plane.
+cover: data
+	rm -rf runs/cover
+	.venv/bin/vaelib train --out runs/cover --device cpu
+	$(PY) tools/cover.py runs/cover
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis

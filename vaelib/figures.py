@@ -172,7 +172,7 @@ def loss_curves(history: Sequence[Epoch], *, held_out_name: str = "held out") ->
     held_out_name : str
         What the held-out images are called in the legend.
     """
-    figure = _figure(8.4, 2.9)
+    figure = _figure(7.2, 2.6)
     epochs = [line.epoch for line in history]
     panels = (("ELBO", "elbo", ELBO), ("distortion", "distortion", DISTORTION), ("rate (KL)", "rate", RATE))
     for axes, (title, name, colour) in zip(figure.subplots(1, 3), panels, strict=True):
