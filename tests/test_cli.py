@@ -81,6 +81,13 @@ def one_line(answer: Answer) -> str:
     return lines[0]
 
 
+def one_line_after_the_log(answer: Answer) -> str:
+    """The same for commands that have first said where the images came from."""
+    *log, last = answer.err.splitlines()
+    assert all("served by" in line for line in log)
+    return one_line(dataclasses.replace(answer, err=last))
+
+
 # What works
 
 
@@ -244,6 +251,10 @@ def test_datasets_of_the_command_are_those_of_the_module() -> None:
         (["train", "--patience", "3", "--validation", "0"], "would choose the epoch on the test set"),
         (["train", "--validation", "60000"], "leaves none of 60000"),
         (["train", "--unknown"], "No such option"),
+        (["train", "--learning-rate", "nan"], "nan is not a finite number"),
+        (["train", "--latent-gain", "inf"], "inf is not a finite number"),
+        (["train", "--beta", "-1"], "'--beta'"),
+        (["sample", "WIDE", "--temperature", "nan"], "nan is not a finite number"),
         (["evaluate"], "Missing argument 'RUN'"),
         (["evaluate", "RUN", "--seed", "-1"], "'--seed'"),
         (["manifold", "WIDE"], "has 3 latents and a manifold is a picture of 2"),
@@ -264,6 +275,13 @@ def test_what_is_asked_wrongly_is_said_in_one_line_with_exit_code_2(
     assert answer.code == 2
     assert said in one_line(answer)
     assert not list(tmp_path.rglob("*.*"))  # nothing written
+
+
+def test_a_model_beyond_the_memory_is_said_in_one_line(tmp_path: Path, vaelib: Shell) -> None:
+    answer = vaelib("train", "--hidden-dim", 10**12, "--device", "cpu", "--out", tmp_path / "run")
+    assert answer.code == 1
+    assert "not enough memory" in one_line_after_the_log(answer)
+    assert not list((tmp_path / "run").iterdir())  # so that the next try finds no run in its way
 
 
 def test_a_missing_device_is_said_in_one_line(wide: Path, vaelib: Shell) -> None:

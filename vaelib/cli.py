@@ -6,6 +6,7 @@ PyTorch is imported inside the commands that compute, so that ``--help`` and mis
 import io
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(1)
     except OSError as error:
         _fail(f"cannot use {error.filename or 'a file'}: {error.strerror or error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has no class for a CPU that runs out of memory. Any other RuntimeError is our bug: show it.
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        _fail("not enough memory: ask for a smaller model, batch or picture", 1)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     sys.exit(0)
@@ -63,6 +69,16 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def _choice(literal: Any) -> click.Choice[str]:
     return click.Choice(list(get_args(literal)))
+
+
+class _Finite(click.FloatRange):
+    """A range that ``nan`` and ``inf``, which are floats too, do not slip through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
 
 
 def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -174,7 +190,7 @@ def data(dataset: str, folder: Path | None, repair: bool) -> None:
 )
 @click.option(
     "--latent-gain",
-    type=click.FloatRange(0, min_open=True),
+    type=_Finite(0, min_open=True),
     default=3.0,
     show_default=True,
     help="How much wider than PyTorch's the decoder's first layer starts; wide, tanh units bend sooner.",
@@ -202,7 +218,7 @@ def data(dataset: str, folder: Path | None, repair: bool) -> None:
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
+    type=_Finite(0, min_open=True),
     default=RECIPE.learning_rate,
     show_default=True,
     help="Adam's step size at its highest.",
@@ -216,14 +232,14 @@ def data(dataset: str, folder: Path | None, repair: bool) -> None:
 )
 @click.option(
     "--warmup-epochs",
-    type=click.FloatRange(0),
+    type=_Finite(0),
     default=RECIPE.warmup_epochs,
     show_default=True,
     help="Epochs over which the step size first rises from 0.",
 )
 @click.option(
     "--beta",
-    type=click.FloatRange(0),
+    type=_Finite(0),
     default=RECIPE.beta,
     show_default=True,
     help="Weight of the KL term; 1 is the ELBO.",
@@ -274,11 +290,6 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
     training, held_out = images, test
     if settings["validation"]:
         training, held_out = split(images, settings["validation"], seed=recipe.seed)
-    if not resume:
-        _write_json(out / CONFIG_FILE, {"vaelib": __version__, **settings})
-    elif not (out / CHECKPOINT_FILE).exists():
-        click.echo("no epoch was finished before: starting at the first", err=True)
-        resume = False
     model = mlp_vae(
         hidden_dim=settings["hidden_dim"],
         latent_dim=settings["latent_dim"],
@@ -287,6 +298,12 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
         latent_gain=settings["latent_gain"],
         generator=torch.Generator().manual_seed(recipe.seed),
     ).to(device)
+    # Only now that nothing asked for is impossible: from here on the folder is a run.
+    if not resume:
+        _write_json(out / CONFIG_FILE, {"vaelib": __version__, **settings})
+    elif not (out / CHECKPOINT_FILE).exists():
+        click.echo("no epoch was finished before: starting at the first", err=True)
+        resume = False
     on_terminal = sys.stderr.isatty()
     try:
         history = fit(
@@ -342,10 +359,10 @@ def evaluate(
 
 @cli.command()
 @_run
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Pictures.")
+@click.option("--count", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Pictures.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(0),
+    type=_Finite(0),
     default=1.0,
     show_default=True,
     help="Scale of the prior's deviation: below 1 more typical, above 1 stranger.",
@@ -363,7 +380,10 @@ def sample(run: Path, count: int, temperature: float, seed: int, device: str, ou
     from vaelib.evaluation import decode
 
     z = model.sample_prior(count, generator=generator, temperature=temperature)
-    _write_figure(figures.sheet(decode(model, z), columns=min(10, count)), out or _beside(run, "samples.png"))
+    _write_figure(
+        figures.sheet(decode(model, z), columns=min(count, max(10, math.isqrt(count)))),
+        out or _beside(run, "samples.png"),
+    )
 
 
 @cli.command()
@@ -371,7 +391,7 @@ def sample(run: Path, count: int, temperature: float, seed: int, device: str, ou
 @_data
 @_split
 @click.option(
-    "--count", type=click.IntRange(1), default=10, show_default=True, help="How many, from the first."
+    "--count", type=click.IntRange(1, 100), default=10, show_default=True, help="How many, from the first."
 )
 @_seed
 @_device
@@ -463,7 +483,7 @@ def encode(
 )
 @click.option(
     "--span",
-    type=click.FloatRange(0, min_open=True),
+    type=_Finite(0, min_open=True),
     default=3.0,
     show_default=True,
     help="Half the width of the linear grid.",

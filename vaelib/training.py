@@ -84,7 +84,8 @@ def fit(
         is chosen on it: do not give the test set together with ``patience``.
     folder : Path, optional
         After every epoch ``checkpoint.safetensors`` (all that a resumed run needs), ``model.safetensors``
-        (the weights worth keeping so far) and ``history.csv`` are replaced there, each in one step.
+        (the weights worth keeping so far) and ``history.csv`` are replaced there, each in one step. Made if
+        missing.
     resume : bool
         Go on from the checkpoint in ``folder``, to exactly where an uninterrupted run would have come.
     progress : bool
@@ -115,6 +116,8 @@ def fit(
         raise TrainingError("patience needs held-out images to measure: give some, or leave it out")
     if resume and folder is None:
         raise TrainingError("resume needs the folder of the run")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)  # now, not after an epoch's work
 
     device = next(model.parameters()).device
     train = train.to(device)
