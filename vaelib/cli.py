@@ -271,7 +271,6 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
         raise click.UsageError(
             "--patience would choose the epoch on the test set: hold images out with --validation"
         )
-    out.mkdir(parents=True, exist_ok=True)
 
     import torch
 
@@ -299,6 +298,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
         generator=torch.Generator().manual_seed(recipe.seed),
     ).to(device)
     # Only now that nothing asked for is impossible: from here on the folder is a run.
+    out.mkdir(parents=True, exist_ok=True)
     if not resume:
         _write_json(out / CONFIG_FILE, {"vaelib": __version__, **settings})
     elif not (out / CHECKPOINT_FILE).exists():
@@ -321,7 +321,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
     result = evaluate(model, test, generator=torch.Generator(device).manual_seed(recipe.seed))
     _write_json(out / METRICS_FILE, {"split": "test", "epochs": len(history), **result._asdict()})
     _draw_run(out, model, history, test, recipe.seed, "validation" if settings["validation"] else "test")
-    click.echo(f"test ELBO {result.elbo:.2f} ± {result.standard_error:.2f} nats after {len(history)} epochs; "
+    click.echo(f"test ELBO {result.elbo:.2f} ± {result.standard_error:.2f} nats after {len(history)} epoch{'s' * (len(history) != 1)}; "
                f"distortion {result.distortion:.2f}, rate {result.rate:.2f}")  # fmt: skip
     click.echo(f"the run is in {out}")
 
