@@ -321,8 +321,10 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
     result = evaluate(model, test, generator=torch.Generator(device).manual_seed(recipe.seed))
     _write_json(out / METRICS_FILE, {"split": "test", "epochs": len(history), **result._asdict()})
     _draw_run(out, model, history, test, recipe.seed, "validation" if settings["validation"] else "test")
-    click.echo(f"test ELBO {result.elbo:.2f} ± {result.standard_error:.2f} nats after {len(history)} epoch{'s' * (len(history) != 1)}; "
-               f"distortion {result.distortion:.2f}, rate {result.rate:.2f}")  # fmt: skip
+    click.echo(
+        f"test ELBO {result.elbo:.2f} ± {result.standard_error:.2f} nats "
+        f"(distortion {result.distortion:.2f}, rate {result.rate:.2f}); epochs: {len(history)}"
+    )
     click.echo(f"the run is in {out}")
 
 
