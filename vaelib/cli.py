@@ -318,6 +318,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
         )
     except KeyboardInterrupt:
         _fail(f"interrupted; go on with `vaelib train --out {out} --resume`", 130)
+    click.echo("measuring on the test set and drawing the pictures", err=True)
     result = evaluate(model, test, generator=torch.Generator(device).manual_seed(recipe.seed))
     _write_json(out / METRICS_FILE, {"split": "test", "epochs": len(history), **result._asdict()})
     _draw_run(out, model, history, test, recipe.seed, "validation" if settings["validation"] else "test")
