@@ -27,6 +27,13 @@ def test_grid_reads_like_a_picture_right_and_up(grid: str) -> None:
     assert len(picture.reshape(-1, 2).unique(dim=0)) == 36
 
 
+@pytest.mark.parametrize("grid", ["gaussian", "linear"])
+def test_a_wide_grid_has_the_ticks_of_the_two_square_ones(grid: str) -> None:
+    z = latent_grid(5, rows=3, grid=grid).reshape(3, 5, 2)
+    assert torch.equal(z[0, :, 0], latent_grid(5, grid=grid)[:5, 0])
+    assert torch.equal(z[:, 0, 1], latent_grid(3, grid=grid)[::3, 1])
+
+
 def test_grid_of_one_cell_is_the_origin() -> None:
     assert latent_grid(1, grid="gaussian").abs().max().item() == 0
 
@@ -48,5 +55,7 @@ def test_traversal_names_a_coordinate_that_is_not_there(dimension: int) -> None:
 def test_grid_refuses_nonsense() -> None:
     with pytest.raises(ValueError, match="at least one"):
         latent_grid(0)
+    with pytest.raises(ValueError, match="rows is 0"):
+        latent_grid(3, rows=0)
     with pytest.raises(ValueError, match="gaussian, linear"):
         latent_grid(3, grid="hexagonal")

@@ -10,23 +10,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vaelib.checkpoints import load
 from vaelib.evaluation import decode
 from vaelib.figures import tile
+from vaelib.latent import latent_grid
 
 COLUMNS, ROWS = 28, 11
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "cover.webp"
-
-
-def band() -> torch.Tensor:
-    """Return latents in the order of the picture's rows, at equal steps of probability along each axis."""
-    across = torch.special.ndtri((torch.arange(COLUMNS) + 0.5) / COLUMNS)
-    up = torch.special.ndtri((torch.arange(ROWS) + 0.5) / ROWS).flip(0)
-    down, right = torch.meshgrid(up, across, indexing="ij")
-    return torch.stack([right, down], dim=-1).reshape(-1, 2)
 
 
 def colours(z: np.ndarray) -> np.ndarray:
@@ -55,7 +47,7 @@ def colours(z: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a run folder with two latents")
-    z = band()
+    z = latent_grid(COLUMNS, rows=ROWS)
     ink = tile(decode(load(parser.parse_args().run).model, z), COLUMNS, gap=0).numpy() ** 0.75
     hue = np.kron(colours(z.numpy()).reshape(ROWS, COLUMNS, 3), np.ones((28, 28, 1)))
     picture = np.concatenate([hue, ink[..., None]], axis=-1)

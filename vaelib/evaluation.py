@@ -1,7 +1,7 @@
 """What a trained model is worth, and what it makes of a set of images."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -49,6 +49,19 @@ def _evaluating(model: VAE) -> Iterator[torch.device]:
         model.train(was_training)
 
 
+def _by_batch(
+    model: VAE, images: Images, compute: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Both results of ``compute`` for every image, in the order of the images, on the CPU."""
+    with _evaluating(model) as device:
+        batches = [
+            compute(images[start : start + BATCH].to(device).floats())
+            for start in range(0, len(images), BATCH)
+        ]
+    first, second = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+    return first, second
+
+
 def image_terms(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> ElboTerms:
     """Estimate the ELBO of every image with one draw each.
 
@@ -65,12 +78,7 @@ def image_terms(model: VAE, images: Images, *, generator: torch.Generator | None
     ElboTerms
         Of shape (N,), on the CPU.
     """
-    with _evaluating(model) as device:
-        batches = [
-            elbo_terms(model, images[start : start + BATCH].to(device).floats(), generator=generator)
-            for start in range(0, len(images), BATCH)
-        ]
-    return ElboTerms(*(torch.cat(terms).cpu() for terms in zip(*batches, strict=True)))
+    return ElboTerms(*_by_batch(model, images, lambda x: elbo_terms(model, x, generator=generator)))
 
 
 def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> Evaluation:
@@ -115,13 +123,7 @@ def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = 
 
 def encode(model: VAE, images: Images) -> tuple[Tensor, Tensor]:
     """Mean and log-variance of q(z | x) for every image, each (N, J), on the CPU."""
-    with _evaluating(model) as device:
-        batches = [
-            model.encode(images[start : start + BATCH].to(device).floats())
-            for start in range(0, len(images), BATCH)
-        ]
-    mean, log_var = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
-    return mean, log_var
+    return _by_batch(model, images, model.encode)
 
 
 def decode(model: VAE, z: Tensor) -> Tensor:

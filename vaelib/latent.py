@@ -8,8 +8,8 @@ from torch import Tensor
 from vaelib.settings import Grid
 
 
-def latent_grid(cells: int, *, grid: Grid = "gaussian", span: float = 3.0) -> Tensor:
-    r"""A square grid over a two-dimensional latent space, in the order of a picture's rows.
+def latent_grid(cells: int, *, rows: int | None = None, grid: Grid = "gaussian", span: float = 3.0) -> Tensor:
+    r"""A grid over a two-dimensional latent space, in the order of a picture's rows.
 
     .. math::
 
@@ -22,34 +22,42 @@ def latent_grid(cells: int, *, grid: Grid = "gaussian", span: float = 3.0) -> Te
     Parameters
     ----------
     cells : int
-        The number n of cells along each axis.
+        The number n of cells along the first axis.
+    rows : int, optional
+        The number along the second one; n, for a square picture, if not given.
     grid : {"gaussian", "linear"}
     span : float
         The linear grid's half-width s.
 
     Returns
     -------
-    Tensor, shape (n * n, 2)
+    Tensor, shape (rows * n, 2)
         The first n rows are the picture's top row: the first latent grows to the right, the second upwards.
 
     Raises
     ------
     ValueError
-        If ``cells`` is below 1 or ``grid`` unknown.
+        If ``cells`` or ``rows`` is below 1 or ``grid`` unknown.
 
     References
     ----------
     Book: eq-manifold. Kingma and Welling (2014), appendix A, figure 4.
     """
-    if cells < 1:
-        raise ValueError(f"cells is {cells}: a grid needs at least one")
+    rows = cells if rows is None else rows
+    for name, count in (("cells", cells), ("rows", rows)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}: a grid needs at least one")
     if grid not in get_args(Grid):
         raise ValueError(f"{grid!r} is not one of {', '.join(get_args(Grid))}")
-    if grid == "gaussian":
-        ticks = torch.special.ndtri((torch.arange(cells, dtype=torch.float64) + 0.5) / cells)
-    else:
-        ticks = torch.linspace(-span, span, cells, dtype=torch.float64)
-    down, right = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")
+
+    def ticks(count: int) -> Tensor:
+        if grid == "gaussian":
+            middles = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+            quantiles: Tensor = torch.special.ndtri(middles)
+            return quantiles
+        return torch.linspace(-span, span, count, dtype=torch.float64)
+
+    down, right = torch.meshgrid(ticks(rows).flip(0), ticks(cells), indexing="ij")
     return torch.stack([right, down], dim=-1).reshape(-1, 2).float()
 
 
