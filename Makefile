@@ -15,7 +15,7 @@ HTML := _build/html
 # A plain `make -j4 test` must keep the order in which the cheap checks fail first.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data lint book serve test lab lock strip screenshots cover clean
+.PHONY: help setup data lint ledger book serve test lab lock strip screenshots cover clean
 
 help:
 	@echo 'Variational autoencoders, checked. Needs Python 3.11 or newer, pip, make and a package index.'
@@ -28,6 +28,7 @@ help:
 	@echo '  make setup        only the environment, in .venv (PYTHON=python3.13 chooses the interpreter)'
 	@echo '  make data         only MNIST, proved by checksum'
 	@echo '  make lint         only ruff and mypy'
+	@echo '  make ledger       check every equation, and each check by mutants (in make book, too)'
 	@echo '  make strip        drop outputs from the notebooks; do this before a commit'
 	@echo '  make screenshots  pictures of every built page, wide and narrow, light and dark'
 	@echo '  make cover        train a model and draw the landing page'"'"'s picture with it'
@@ -58,6 +59,9 @@ lint: setup
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+
+ledger: setup
+	$(PY) tools/ledger.py
 
 book: data
 	.venv/bin/jupyter-book build . -W -n --keep-going

@@ -7,6 +7,8 @@ lines mid-grey, so that one picture serves light and dark pages.
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -22,6 +24,9 @@ from vaelib.settings import Grid
 DISTORTION = "#c2410c"
 RATE = "#2563eb"
 ELBO = "#7c3aed"
+THETA, PHI = DISTORTION, RATE  # the decoder and the encoder, or p and q where a page has only those
+DATA = "#0f7b6c"
+LATENT = "#c026a3"
 # Grey that reads on white and on near-black alike (contrast at least 4 to 1 on both).
 INK = "#7d8590"
 # Ten hues that stay apart in the common kinds of colour blindness as far as ten can; digits are written
@@ -277,3 +282,131 @@ def manifold(
 def _check_plane(points: Tensor) -> None:
     if points.shape[-1] != 2:
         raise ValueError(f"a plane shows 2 latents, these points have {points.shape[-1]}: choose two of them")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve, or one row of marks.
+
+    Parameters
+    ----------
+    x, y : sequence of float
+        Numbers, tensors or arrays.
+    label : str
+        Its name in the legend; without one it is not listed.
+    colour : str
+        One of this module's: a quantity has one colour everywhere.
+    style : str
+        Matplotlib's ``"-"``, ``"--"``, ``":"``, or a marker such as ``"o"``. Colour is never the only difference.
+    fill : bool
+        Shade the area below.
+    error : sequence of float, optional
+        Standard errors, drawn as bars of 1.96 of them.
+    """
+
+    x: Any
+    y: Any
+    label: str = ""
+    colour: str = INK
+    style: str = "-"
+    fill: bool = False
+    error: Any = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    title, across, up : str
+        Above the panel and along its axes.
+    log : str
+        ``"x"``, ``"y"`` or ``"xy"`` for logarithmic axes.
+    marks : sequence of (float, str)
+        Vertical lines and what is written at them.
+    limits : tuple, optional
+        Lowest and highest y shown.
+    contours : sequence of (x, y, density, colour)
+        Level lines of a density over a plane.
+    bars : sequence of (str, float, str)
+        Horizontal bars: name, length, colour.
+    """
+
+    lines: Sequence[Line] = ()
+    title: str = ""
+    across: str = ""
+    up: str = ""
+    log: str = ""
+    marks: Sequence[tuple[float, str]] = ()
+    limits: tuple[float, float] | None = None
+    contours: Sequence[tuple[Any, Any, Any, str]] = ()
+    bars: Sequence[tuple[str, float, str]] = ()
+
+
+def plot(*panels: Panel, columns: int = 2, width: float = 7.2, height: float = 2.8) -> Picture:
+    """Curves, level lines and bars in one or more panels.
+
+    Parameters
+    ----------
+    *panels : Panel
+        Laid out in rows.
+    columns : int
+        Panels in a row, at most.
+    width, height : float
+        Inches: of the whole, and of one row.
+
+    Raises
+    ------
+    ValueError
+        If there is no panel.
+    """
+    if not panels:
+        raise ValueError("there is nothing to plot: give at least one Panel")
+    columns = min(columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure(width, height * rows)
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(places, panels, strict=False):
+        _panel(axes, panel)
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _panel(axes: Axes, panel: Panel) -> None:
+    _plain(axes)
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_xlabel(panel.across)
+    axes.set_ylabel(panel.up)
+    if "x" in panel.log:
+        axes.set_xscale("log")
+    if "y" in panel.log:
+        axes.set_yscale("log")
+    for x, y, density, colour in panel.contours:
+        axes.contour(x, y, density, levels=6, colors=colour, linewidths=1.2)
+    for line in panel.lines:
+        if line.error is not None:
+            bars = [1.96 * float(e) for e in line.error]
+            axes.errorbar(
+                line.x, line.y, bars, fmt="o", color=line.colour, markersize=4, label=line.label or None
+            )
+            continue
+        axes.plot(
+            line.x, line.y, line.style, color=line.colour, linewidth=2, markersize=5, label=line.label or None
+        )
+        if line.fill:
+            axes.fill_between(line.x, line.y, color=line.colour, alpha=0.18, linewidth=0)
+    for name, length, colour in reversed(panel.bars):
+        axes.barh(name, length, color=colour, height=0.62)
+    if panel.limits is not None:
+        axes.set_ylim(*panel.limits)
+    for place, words in panel.marks:
+        axes.axvline(place, color=INK, linewidth=1, linestyle=":")
+        axes.annotate(
+            words, (place, 1), xycoords=("data", "axes fraction"), xytext=(3, -3), textcoords="offset points",
+            color=INK, fontsize=8, va="top",
+        )  # fmt: skip
+    if any(line.label for line in panel.lines):
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)

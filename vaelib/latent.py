@@ -41,7 +41,7 @@ def latent_grid(cells: int, *, rows: int | None = None, grid: Grid = "gaussian",
 
     References
     ----------
-    Book: eq-manifold. Kingma and Welling (2014), appendix A, figure 4.
+    Book: def-manifold. Kingma and Welling (2014), appendix A, figure 4.
     """
     rows = cells if rows is None else rows
     for name, count in (("cells", cells), ("rows", rows)):

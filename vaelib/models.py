@@ -34,7 +34,7 @@ def reparameterize(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
 
     References
     ----------
-    Book: eq-reparameterization. Kingma and Welling (2014), section 2.4.
+    Book: def-reparameterization. Kingma and Welling (2014), section 2.4.
     """
     return mean + torch.exp(0.5 * log_var) * noise
 
@@ -140,7 +140,7 @@ class VAE(nn.Module):
 
     References
     ----------
-    Book: eq-model. Kingma and Welling (2014), section 3.
+    Book: def-vae. Kingma and Welling (2014), section 3.
     """
 
     def __init__(

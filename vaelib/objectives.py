@@ -74,7 +74,7 @@ def elbo_terms(
 
     References
     ----------
-    Book: eq-sgvb. Kingma and Welling (2014), equation (7), their second estimator with L = 1.
+    Book: def-sgvb. Kingma and Welling (2014), equation (7), their second estimator with L = 1.
     """
     mean, log_var = model.encode(x)
     if noise is None:

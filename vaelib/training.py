@@ -42,7 +42,7 @@ def learning_rate_at(step: float, total: float, warmup: float, recipe: Recipe) -
 
     References
     ----------
-    Book: eq-schedule. Loshchilov and Hutter (2017), equation (5), without restarts.
+    Book: def-schedule. Loshchilov and Hutter (2017), equation (5), without restarts.
     """
     rise = min(1.0, step / warmup) if warmup > 0 else 1.0
     if recipe.schedule == "constant" or total <= warmup:
@@ -107,7 +107,7 @@ def fit(
 
     References
     ----------
-    Book: eq-minibatch. Kingma and Welling (2014), algorithm 1.
+    Book: def-minibatch. Kingma and Welling (2014), algorithm 1.
     """
     recipe = recipe or Recipe()
     if len(train) == 0:

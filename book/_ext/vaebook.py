@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: what may be reused from the last build, and two repairs.
+"""The book's own Sphinx extension: what may be reused from the last build, the ledger, and a repair.
 
 Two things that Sphinx and MyST-NB get wrong for a book whose pages import a module beside it:
 
@@ -8,17 +8,24 @@ Two things that Sphinx and MyST-NB get wrong for a book whose pages import a mod
 2. Sphinx remembers a page that it read with a warning as done, so that with ``-W`` the first build fails
    and the second one passes. Here a build that did not end clean leaves a mark, and the next one forgets
    what Sphinx remembered. Pages that executed well stay in the cache, so an interrupted build resumes.
+
+The ledger: every build has ``tools/ledger.py`` check the equations that changed, fills the page "Verification
+ledger" with what it found, and puts a link to its row beside each equation. A display without a label has no
+row, and is an error.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
@@ -95,12 +102,131 @@ def mend_html(app: Sphinx, page: str, template: str, context: dict[str, Any], do
         )
 
 
+# --- the ledger ------------------------------------------------------------------------------------------
+
+LEDGER_PAGE = "book/ledger"
+LEDGER_MARK = "<!-- the ledger -->"
+FALSE_ALARM = 6.8e-6  # of one z-test with a threshold of 4.5 standard errors, both sides
+
+
+def kept_ledger(app: Sphinx) -> Path:
+    """Return the file that ``tools/ledger.py`` leaves."""
+    return Path(app.outdir).parent / "ledger.json"
+
+
+def run_ledger(app: Sphinx) -> None:
+    """Check the equations that changed since the last time; fail the build if one does not hold."""
+    tool = Path(app.srcdir) / "tools" / "ledger.py"
+    if not tool.exists() or app.builder.format != "html":
+        return
+    done = subprocess.run([sys.executable, str(tool), "--quiet"], capture_output=True, text=True, check=False)
+    logger.info("vaebook: %s", done.stdout.strip().splitlines()[-1] if done.stdout else "no ledger")
+    if done.returncode:
+        logger.error("vaebook: the ledger has failed:\n%s", done.stdout + done.stderr[-2000:])
+
+
+def rows_of(app: Sphinx) -> dict[str, dict[str, Any]]:
+    """Return the ledger's rows by label; what the comparison with torch found is among the kinds."""
+    path = kept_ledger(app)
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    rows = {}
+    for label, entry in kept.items():
+        row = entry["row"]
+        if entry["torch"] is not None:
+            row["kinds"] = [*row["kinds"], "against torch"]
+            row["trouble"] = row["trouble"] or entry["torch"]
+        rows[label] = row
+    return rows
+
+
+def fill_ledger(app: Sphinx, page: str, source: list[str]) -> None:
+    """Write the ledger's rows into its page."""
+    if page == LEDGER_PAGE:
+        app.env.note_dependency(str(kept_ledger(app)))
+        source[0] = source[0].replace(LEDGER_MARK, ledger_markdown(rows_of(app)))
+
+
+def ledger_markdown(rows: dict[str, dict[str, Any]]) -> str:
+    """Return the ledger as Markdown: a summary, then a table for each page."""
+    held = sum(not row["trouble"] for row in rows.values())
+    killed, mutants = (sum(row[key] for row in rows.values()) for key in ("killed", "mutants"))
+    drawn = sum("Monte Carlo" in row["kinds"] for row in rows.values())
+    typed = sum("typed" in row["kinds"] for row in rows.values())
+    lines = [
+        f"**{held} of {len(rows)}** equations hold, {typed} of them typed; "
+        f"**{killed} of {mutants}** mutants were turned down.",
+        f"{drawn} are compared with draws: the chance that one right formula among them would be turned down "
+        f"is {drawn * FALSE_ALARM:.1g} over all seeds, and the seeds are fixed.",
+        "",
+    ]
+    for page in sorted({row["page"] for row in rows.values()}):
+        lines += [
+            f"## {{doc}}`{page}`",
+            "",
+            "| Equation | Label | Checks | Tolerance | Mutants | The check's code | This build |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for label, row in rows.items():
+            if row["page"] == page:
+                result = "does not hold" if row["trouble"] else "holds"
+                lines.append(
+                    f'| <span id="row-{label}"></span>{{eq}}`{label}` | `{label}` | {", ".join(row["kinds"])} '
+                    f"| {row['tolerance']} | {row['killed']}/{row['mutants']} | `{row['code']}` | {result} |"
+                )
+        lines.append("")
+    same = [(label, *pair) for label, row in rows.items() for pair in row["equivalent"]]
+    if same:
+        lines += ["## Mutants that say the same", ""]
+        lines += [f"- {{eq}}`{label}`, where ``{what}``: {why}" for label, what, why in same]
+    return "\n".join(lines)
+
+
+def in_output(node: nodes.Node) -> bool:
+    """Whether a node was displayed by a cell: SymPy's own formulas carry no label."""
+    while node is not None:
+        if isinstance(node, nodes.Element) and "cell_output" in node.get("classes", []):
+            return True
+        node = node.parent
+    return False
+
+
+def want_labels(app: Sphinx, doctree: nodes.document) -> None:
+    """Refuse a displayed equation without a label: it claims something, and nothing checks it."""
+    if not app.env.docname.startswith("book/"):
+        return
+    for block in doctree.findall(nodes.math_block):
+        if not block.get("label") and not in_output(block):
+            logger.error(
+                "vaebook: a displayed equation has no label: %s", block.astext()[:60], location=block
+            )
+
+
+def link_to_ledger(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Put a link to its row of the ledger beside each equation."""
+    if app.builder.format != "html" or LEDGER_PAGE not in app.env.found_docs:
+        return
+    known = rows_of(app)
+    for block in list(doctree.findall(nodes.math_block)):
+        label = block.get("label")
+        if label in known:
+            address = app.builder.get_relative_uri(page, LEDGER_PAGE) + f"#row-{label}"
+            words = "defined" if label.startswith("def-") else "checked"
+            link = nodes.reference("", f"{words} ✓", refuri=address, internal=True, classes=["ledger-link"])
+            block.parent.insert(
+                block.parent.index(block) + 1, nodes.paragraph("", "", link, classes=["ledger-line"])
+            )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     # "env": when it changes, every page is read and written anew. Nothing is executed again for that.
     app.add_config_value("vaebook_looks", digest_of(LOOKS, Path(app.srcdir)), "env", str)
     app.connect("config-inited", choose_cache)
     app.connect("config-inited", forget_after_trouble)
+    app.connect("builder-inited", run_ledger)
+    app.connect("source-read", fill_ledger)
+    app.connect("doctree-read", want_labels)
+    app.connect("doctree-resolved", link_to_ledger)
     app.connect("html-page-context", mend_html)
     app.connect("build-finished", drop_orphans)
     # Late, so that warnings from the other extensions' last steps are counted too.

@@ -1,0 +1,320 @@
+"""Check every labelled equation of the book, and hold each check to mutants of its equation.
+
+Prints one line for each label and ends with ``N of M equations checked``. What was checked before, and has not
+changed since, is not checked again: the results are kept in ``_build/ledger.json``, from which the book makes
+its page "Verification ledger".
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+KEPT = ROOT / "_build" / "ledger.json"
+
+# A result may be used again as long as these are the same, and the equation's own text.
+CODE = ("vaelib/symbolic/*.py", "tools/ledger.py", "requirements.lock")
+TORCH_CODE = ("vaelib/*.py", "tools/against_torch.py")
+
+MATH = re.compile(
+    r"^(?P<fence>`{3,}|:{3,})\{math\}[ \t]*(?P<argument>[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.M | re.S
+)
+DOLLARS = re.compile(r"\$\$(?P<body>.*?)\$\$(?P<label>[ \t]*\([\w-]+\))?", re.S)
+LABEL = re.compile(r"^:label:[ \t]*(\S+)[ \t]*\n", re.M)
+NAME = re.compile(r"(eq|def)-[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A displayed equation as it stands in a page."""
+
+    label: str
+    page: str
+    latex: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the ledger says about one equation."""
+
+    label: str
+    page: str
+    kinds: tuple[str, ...]
+    tolerance: str
+    code: str
+    trouble: str  # empty where all is well
+    killed: int
+    mutants: int
+    equivalent: tuple[tuple[str, str], ...]
+    seconds: float
+
+
+def markdown(path: Path) -> str:
+    """Return a page's prose; code and its outputs are not ours to check here."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def displays(text: str) -> list[tuple[str, str]]:
+    """Return label and text of each displayed equation, in order; the label is empty where there is none."""
+    found = []
+    for match in MATH.finditer(text):
+        label = LABEL.search(match["body"])
+        body = re.sub(r"^:\w+:.*\n", "", match["body"], flags=re.M)
+        found.append((match.start(), label[1] if label else "", f"{match['argument']}\n{body}".strip()))
+    rest = MATH.sub(lambda match: " " * len(match.group()), text)
+    rest = re.sub(r"^(`{3,}).*?^\1[ \t]*$", lambda match: " " * len(match.group()), rest, flags=re.M | re.S)
+    for match in DOLLARS.finditer(rest):
+        found.append((match.start(), (match["label"] or "").strip(" ()"), match["body"].strip()))
+    return [(label, latex) for _, label, latex in sorted(found)]
+
+
+def equations(book: Path = BOOK) -> tuple[list[Equation], list[str]]:
+    """Collect the book's equations, and what is wrong with their labels."""
+    found: dict[str, Equation] = {}
+    wrong = []
+    for path in sorted([*book.glob("*.md"), *book.glob("*.ipynb")]):
+        for label, latex in displays(markdown(path)):
+            if not NAME.fullmatch(label):
+                what = f"has the label {label!r}" if label else "has no label"
+                wrong.append(f"{path.name}: the display {latex[:50]!r} {what}; eq-... or def-... is wanted")
+            elif label in found:
+                wrong.append(f"{path.name}: {label} is a label of {found[label].page} already")
+            else:
+                found[label] = Equation(label, path.stem, latex)
+    return list(found.values()), wrong
+
+
+def digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def contents(patterns: tuple[str, ...]) -> str:
+    paths = sorted({path for pattern in patterns for path in ROOT.glob(pattern)})
+    return digest(*(f"{path.name}\0{path.read_text(encoding='utf-8')}" for path in paths))
+
+
+def place(topic: str, label: str) -> str:
+    """Where the check's code is: file and line."""
+    path = ROOT / "vaelib" / "symbolic" / f"{topic}.py"
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if f'"{label}"' in line:
+            return f"{path.relative_to(ROOT)}:{number}"
+    return str(path.relative_to(ROOT))
+
+
+def checked(equation: Equation) -> Row:
+    """Check one equation and all its mutants."""
+    from vaelib.symbolic import claims_by_topic
+    from vaelib.symbolic.claims import DIGITS, ClaimError, Trial, check, kinds, trial
+    from vaelib.symbolic.latex import LatexError
+    from vaelib.symbolic.reading import ReadingError
+
+    begun = time.perf_counter()
+    topics = {label: topic for topic, claims in claims_by_topic().items() for label in claims}
+    topic = topics[equation.label]
+    claim = claims_by_topic()[topic][equation.label]
+    trouble, done, result = "", [], Trial(0, (), ())
+    tolerance = "exact" if claim.method == "symbolic" else f"1e-{DIGITS}"
+    try:
+        check(equation.label, claim, equation.latex)
+        done = kinds(claim, equation.latex)
+        result = trial(equation.label, claim, equation.latex)
+    except (ClaimError, ReadingError, LatexError) as error:
+        trouble = f"{type(error).__name__}: {error}"
+    else:
+        survivors = [f"a mutant survives: {mutant.what}" for mutant in result.survivors]
+        named = {what for what, _ in result.equivalent}
+        idle = [
+            f"not a surviving mutant, yet excused: {what}" for what in claim.equivalent if what not in named
+        ]
+        none = (
+            [] if result.total or claim.unmutated else ["no mutant could be made, so nothing tests the check"]
+        )
+        trouble = "; ".join(survivors + idle + none)
+    return Row(
+        equation.label, equation.page, tuple(done), tolerance, place(topic, equation.label), trouble,
+        result.killed, result.total, result.equivalent, time.perf_counter() - begun,
+    )  # fmt: skip
+
+
+def against_torch(label: str, latex: str) -> str:
+    """Compare an equation's last side with vaelib or PyTorch; return what is wrong, or nothing."""
+    import mpmath  # noqa: F401 (SymPy's numbers)
+
+    from tools.against_torch import AGAINST_TORCH, RELATIVE
+    from vaelib.symbolic import claims_by_topic
+    from vaelib.symbolic.claims import POINTS, number, pairs, point
+
+    claim = next(claims[label] for claims in claims_by_topic().values() if label in claims)
+    for chain in claim.reading.chains(latex)[:1]:
+        *_, (_, left, right) = pairs(claim, chain)
+        for k in range(POINTS):
+            values = point(label, claim, left.free_symbols | right.free_symbols, k)
+            formula = number(right)(values)
+            code = AGAINST_TORCH[label]({symbol.name: value for symbol, value in values.items()})
+            if not abs(formula - code) <= RELATIVE * (1 + abs(formula)):
+                return f"the formula gives {formula:.12g}, the code {code:.12g}"
+    return ""
+
+
+def row_from(kept: dict[str, Any]) -> Row:
+    row = dict(kept)
+    row["kinds"] = tuple(row["kinds"])
+    row["equivalent"] = tuple((what, why) for what, why in row["equivalent"])
+    return Row(**row)
+
+
+def run(
+    found: list[Equation], *, fresh: bool = False, quiet: bool = False, kept_at: Path = KEPT
+) -> list[Row]:
+    """Return a row for each equation, from the last run where nothing has changed since."""
+    from tqdm import tqdm
+
+    kept: dict[str, Any] = {}
+    if kept_at.exists() and not fresh:
+        kept = json.loads(kept_at.read_text(encoding="utf-8"))
+    code, torch_code = contents(CODE), contents((*CODE, *TORCH_CODE))
+    keys = {equation.label: digest(code, equation.latex, equation.page) for equation in found}
+    rows = {
+        label: row_from(kept[label]["row"])
+        for label, key in keys.items()
+        if label in kept and kept[label]["key"] == key
+    }
+    todo = [equation for equation in found if equation.label not in rows]
+    if todo:
+        workers = min(len(todo), os.cpu_count() or 1)
+        with ProcessPoolExecutor(workers) as pool:
+            jobs = [pool.submit(checked, equation) for equation in todo]
+            for job in tqdm(
+                as_completed(jobs), total=len(jobs), desc="equations", disable=quiet, leave=False
+            ):
+                rows[job.result().label] = job.result()
+    torch_keys = {e.label: digest(torch_code, e.latex) for e in found}
+    stale = [e for e in found if kept.get(e.label, {}).get("torch_key") != torch_keys[e.label]]
+    torch_trouble = {e.label: kept[e.label]["torch"] for e in found if e not in stale}
+    if stale:
+        from tools.against_torch import AGAINST_TORCH
+
+        for equation in stale:
+            label = equation.label
+            readable = label in AGAINST_TORCH and "Error" not in rows[label].trouble
+            torch_trouble[label] = against_torch(label, equation.latex) if readable else None
+    kept_at.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        label: {
+            "key": keys[label], "row": asdict(row), "torch_key": torch_keys[label], "torch": torch_trouble[label],
+        }
+        for label, row in rows.items()
+    }  # fmt: skip
+    from vaelib.files import write_atomically
+
+    text = json.dumps(state, indent=1).encode()
+    if not kept_at.exists() or kept_at.read_bytes() != text:  # else the book would make its page anew
+        write_atomically(kept_at, text)
+    return [with_torch(rows[equation.label], torch_trouble[equation.label]) for equation in found]
+
+
+def with_torch(row: Row, trouble: str | None) -> Row:
+    """Add to a row what the comparison with PyTorch found."""
+    if trouble is None:
+        return row
+    whole = "; ".join(filter(None, [row.trouble, trouble and f"against torch: {trouble}"]))
+    return Row(**{**asdict(row), "kinds": (*row.kinds, "against torch"), "trouble": whole})
+
+
+def wrong_labels(found: list[Equation]) -> list[str]:
+    """Name labels that have no claim, claims that have no equation, and symbols that are defined twice."""
+    from tools.against_torch import AGAINST_TORCH
+    from vaelib.symbolic import claims_by_topic
+
+    claims = [label for claims in claims_by_topic().values() for label in claims]
+    labels = {equation.label for equation in found}
+    wrong = [
+        f"{label} is claimed by two topics" for label in sorted({x for x in claims if claims.count(x) > 1})
+    ]
+    wrong += [f"{e.page}: {e.label} has no check" for e in found if e.label not in claims]
+    wrong += [f"{label} has a check, and no page shows it" for label in claims if label not in labels]
+    wrong += [
+        f"{label} is held against torch, and no page shows it"
+        for label in AGAINST_TORCH
+        if label not in labels
+    ]
+    defined: dict[str, str] = {}
+    for equation in found:
+        if equation.label.startswith("def-") and equation.label in claims:
+            claim = next(c[equation.label] for c in claims_by_topic().values() if equation.label in c)
+            for chain in claim.reading.chains(equation.latex):
+                side = chain.sides[0]
+                symbol = re.sub(
+                    r"\s|\\[,;:!]|\\(left|right|[bB]igg?[lr]?)(?![a-z])",
+                    "",
+                    equation.latex[side.start : side.end],
+                )
+                if symbol in defined:
+                    wrong.append(f"{equation.label} defines {symbol}, and so does {defined[symbol]}")
+                defined[symbol] = equation.label
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("labels", nargs="*", metavar="LABEL", help="only these (default: all)")
+    parser.add_argument("--fresh", action="store_true", help="check again what has not changed, too")
+    parser.add_argument("--quiet", action="store_true", help="print only what is wrong, and the last line")
+    arguments = parser.parse_args()
+    begun = time.perf_counter()
+    found, wrong = equations()
+    unknown = set(arguments.labels) - {equation.label for equation in found}
+    if unknown:
+        sys.exit(f"No page has the label {', '.join(sorted(unknown))}. `make ledger` lists all.")
+    if not wrong:
+        wrong = wrong_labels(found)
+    for problem in wrong:
+        print(f"WRONG  {problem}")
+    from vaelib.symbolic import claims_by_topic
+
+    claimed = {label for claims in claims_by_topic().values() for label in claims}
+    chosen = [
+        e for e in found if e.label in claimed and (not arguments.labels or e.label in arguments.labels)
+    ]
+    kept_at = KEPT if not arguments.labels else KEPT.with_name("ledger-part.json")
+    rows = run(chosen, fresh=arguments.fresh, quiet=arguments.quiet, kept_at=kept_at)
+    for row in rows:
+        if row.trouble or not arguments.quiet:
+            state = "FAILED" if row.trouble else "ok"
+            print(
+                f"{state:6} {row.label:34} {', '.join(row.kinds):48} "
+                f"{row.killed}/{row.mutants} mutants {row.seconds:6.2f} s"
+            )
+            if row.trouble:
+                print(f"       {row.trouble}")
+    held = [row for row in rows if not row.trouble]
+    total = len(arguments.labels or found)
+    print(
+        f"{len(held)} of {total} equations checked, "
+        f"{sum(row.killed for row in rows)} of {sum(row.mutants for row in rows)} mutants killed, "
+        f"{time.perf_counter() - begun:.0f} s"
+    )
+    sys.exit(bool(wrong) or len(held) < total)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()

@@ -1,0 +1,5 @@
+"""Likelihoods as losses. Book: page 3."""
+
+from vaelib.symbolic.claims import Claim
+
+CLAIMS: dict[str, Claim] = {}

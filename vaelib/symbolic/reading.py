@@ -1,0 +1,437 @@
+r"""What the book's formulas mean: from a tree of notation to SymPy objects.
+
+A :class:`Reading` says what each name of a formula stands for. What every page shares is here already:
+:math:`\mathcal N`, expectations, variances, entropies, :math:`\mathrm{KL}`. All of them unfold to their
+*definition*, an integral or a sum that nothing has solved yet.
+
+Probability writes :math:`p(x)`, :math:`p(z)` and :math:`p(x \mid z)` with one letter, so a call is looked up
+first as it is written, with the indices of its arguments left out (``p(x|z)``), then by its letter (``p``).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy as sp
+from sympy.matrices.exceptions import NonInvertibleMatrixError, ShapeError
+
+from vaelib.symbolic.latex import Chain, Node, parse
+
+Value = Any  # a SymPy expression, a matrix, a sequence of them, or a callable that gives one
+
+
+class ReadingError(ValueError):
+    """A formula that can be parsed, but not with the names at hand."""
+
+
+@dataclass(frozen=True)
+class Density:
+    """A distribution as an argument: what it says at a point, and which letters its variables have."""
+
+    at: Callable[..., Value]
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Functional:
+    """A number that depends on whole distributions: ``formula(total, *densities)``.
+
+    ``total(f)`` sums or integrates ``f`` over the variable that the densities share.
+    """
+
+    formula: Callable[..., Value]
+
+
+def normal(x: Value, mean: Value, variance: Value) -> Value:
+    r"""The normal density, :math:`e^{-(x - \mu)^2 / 2 \sigma^2} / \sqrt{2 \pi \sigma^2}`."""
+    return sp.exp(-((x - mean) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
+
+
+def kl(total: Callable[..., Value], q: Callable[..., Value], p: Callable[..., Value]) -> Value:
+    r""":math:`\int q \log \frac{q}{p}`, unsolved."""
+    return total(lambda *z: q(*z) * sp.log(q(*z) / p(*z)))
+
+
+def entropy(
+    total: Callable[..., Value], q: Callable[..., Value], p: Callable[..., Value] | None = None
+) -> Value:
+    r""":math:`-\int q \log q`; with a second distribution the cross-entropy :math:`-\int q \log p`."""
+    return total(lambda *z: -q(*z) * sp.log((p or q)(*z)))
+
+
+def total_variation(total: Callable[..., Value], q: Callable[..., Value], p: Callable[..., Value]) -> Value:
+    r""":math:`\frac{1}{2} \int |q - p|`, unsolved."""
+    return total(lambda z: sp.Abs(q(z) - p(z)) / 2)
+
+
+def jensen_shannon(total: Callable[..., Value], q: Callable[..., Value], p: Callable[..., Value]) -> Value:
+    r"""The mean KL of two distributions to their half-and-half mixture, unsolved."""
+    return total(
+        lambda z: q(z) * sp.log(2 * q(z) / (q(z) + p(z))) / 2 + p(z) * sp.log(2 * p(z) / (q(z) + p(z))) / 2
+    )
+
+
+def determinant(value: Value) -> Value:
+    """What bars say: the determinant of a matrix, the absolute value of a number."""
+    return value.det() if isinstance(value, sp.MatrixBase) else sp.Abs(value)
+
+
+SHARED: dict[str, Value] = {
+    r"\mathcal N": lambda *a: normal(*a) if len(a) == 3 else Density(lambda x: normal(x, *a)),
+    r"\mathcal N(,)": lambda mean, variance: Density(lambda x: normal(x, mean, variance)),
+    "KL": Functional(kl),
+    "H": Functional(entropy),
+    "TV": Functional(total_variation),
+    "JS": Functional(jensen_shannon),
+    "tr": lambda matrix: matrix.trace(),
+    r"\det": determinant,
+    r"\Phi": lambda x: (1 + sp.erf(x / sp.sqrt(2))) / 2,
+    "erf": sp.erf,
+    "max": sp.Max,
+    "min": sp.Min,
+    r"\pi": sp.pi,
+    "e": sp.E,
+    r"\infty": sp.oo,
+}
+APPLIED: dict[str, Callable[[Value], Value]] = {
+    "log": sp.log, "exp": sp.exp, "sin": sp.sin, "cos": sp.cos, "tanh": sp.tanh, "sqrt": sp.sqrt,
+    "arcsin": sp.asin, "erf": sp.erf,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    r"""What the names of a formula stand for.
+
+    Parameters
+    ----------
+    names : mapping
+        From a name as the page writes it, without font commands for upright letters, to a SymPy object, a
+        sequence (picked by an index, counted from 1) or a callable. ``p(x|z)`` stands before ``p``.
+    domains : mapping
+        Where a variable lives: a list of values (then expectations are sums) or a pair of ends (then they are
+        integrals). A variable that is not named here runs over the real line.
+    latent : str
+        The variable of a distribution that is named without one, as in :math:`\mathrm{KL}(q \,\|\, p)`.
+    laws : mapping
+        How a variable is distributed, for statements such as :math:`z \sim q`.
+    """
+
+    names: Mapping[str, Value] = field(default_factory=dict)
+    domains: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    latent: str = "z"
+    laws: Mapping[str, Value] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Whether a name has a meaning."""
+        return name in self.names or name in SHARED
+
+    def is_function(self, name: str) -> bool:
+        """Whether a name is called when a bracket follows it."""
+        value = self.names.get(name, SHARED.get(name))
+        spelled = any(key.startswith(f"{name}(") for key in self.names)
+        return spelled or callable(value) or isinstance(value, Functional | Density)
+
+    def chains(self, latex: str) -> list[Chain]:
+        """Parse a formula with these names."""
+        return parse(latex, self.is_function)
+
+    def value(self, node: Node, bound: Mapping[str, Value] | None = None) -> Value:
+        """Return what a node stands for; ``bound`` are the variables that something around it binds.
+
+        Raises
+        ------
+        ReadingError
+            If a name is unknown, or something is put together that does not fit.
+        """
+        return _Evaluation(self, dict(bound or {})).value(node)
+
+    def density(self, node: Node) -> Density:
+        """Return the distribution that a node stands for."""
+        return _Evaluation(self, {}).density(node)
+
+    def law(self, node: Node) -> Density:
+        """Return how the variable that a node names is distributed."""
+        if node.text not in self.laws:
+            raise ReadingError(f"no law is known for {node.text!r}")
+        law = self.laws[node.text]
+        return law if isinstance(law, Density) else Density(law)
+
+
+def _index_free(node: Node) -> str:
+    """The letter of an argument, without its index and primes; other arguments have none."""
+    return node.marks[0].rstrip("'") if node.kind == "name" else "·"
+
+
+def variables_of(call: Node) -> tuple[str, ...]:
+    """The letters of a call that are no conditions: z of ``q(z | x)``, x and z of ``p(x, z)``."""
+    names: list[str] = []
+    for argument, mark in zip(call.parts, (*call.marks, ""), strict=False):
+        if argument.kind == "name":
+            names.append(argument.text)
+        if mark in {"|", ";"}:
+            break
+    return tuple(names)
+
+
+class _Evaluation:
+    def __init__(self, reading: Reading, bound: dict[str, Value]) -> None:
+        self.reading = reading
+        self.bound = bound
+
+    def within(self, **bound: Value) -> "_Evaluation":
+        return _Evaluation(self.reading, self.bound | bound)
+
+    def value(self, node: Node) -> Value:
+        method: Callable[[Node], Value] = getattr(self, f"_{node.kind}")
+        try:
+            return method(node)
+        except (TypeError, AttributeError, ShapeError, NonInvertibleMatrixError) as error:
+            raise ReadingError(f"{node.kind} does not fit together: {error}") from error
+
+    def lookup(self, name: str) -> Value:
+        for names in (self.bound, self.reading.names, SHARED):
+            if name in names:
+                return names[name]
+        raise ReadingError(f"no meaning is known for {name!r}")
+
+    # --- arithmetic ---------------------------------------------------------------------------------------
+
+    def _number(self, node: Node) -> Value:
+        return sp.Rational(node.text)
+
+    def _name(self, node: Node) -> Value:
+        for names in (self.bound, self.reading.names, SHARED):
+            if node.text in names:
+                return names[node.text]
+        value = self.lookup(node.marks[0])
+        for part in node.parts:
+            if isinstance(value, sp.Basic | Density) or callable(value):
+                raise ReadingError(f"{node.marks[0]!r} takes no index")
+            index = self.value(part)
+            try:
+                value = value[index] if isinstance(value, Mapping) else value[int(index) - 1]
+            except (TypeError, KeyError, IndexError) as error:
+                raise ReadingError(f"{node.text!r} has no entry {index}") from error
+        return value
+
+    def _sum(self, node: Node) -> Value:
+        total = self.value(node.parts[0])
+        for mark, part in zip(node.marks, node.parts[1:], strict=True):
+            total = total + self.value(part) if mark == "+" else total - self.value(part)
+        return total
+
+    def _negative(self, node: Node) -> Value:
+        return -self.value(node.parts[0])
+
+    def _product(self, node: Node) -> Value:
+        result = self.value(node.parts[0])
+        for part in node.parts[1:]:
+            result = result * self.value(part)
+        if isinstance(result, sp.MatrixBase) and result.shape == (1, 1):
+            return result[0, 0]  # a quadratic form is a number
+        return result
+
+    def _quotient(self, node: Node) -> Value:
+        above, below = map(self.value, node.parts)
+        if below == 0:
+            raise ReadingError("a division by zero")
+        return above / below
+
+    def _power(self, node: Node) -> Value:
+        base, exponent = map(self.value, node.parts)
+        return sp.exp(exponent) if base == sp.E else base**exponent
+
+    def _transpose(self, node: Node) -> Value:
+        return self.value(node.parts[0]).T
+
+    def _bars(self, node: Node) -> Value:
+        return determinant(self.value(node.parts[0]))
+
+    def _norm(self, node: Node) -> Value:
+        value = self.value(node.parts[0])
+        return sp.sqrt(sum(entry**2 for entry in value))
+
+    def _apply(self, node: Node) -> Value:
+        return APPLIED[node.text](self.value(node.parts[0]))
+
+    def _relation(self, node: Node) -> Value:
+        left, right = self.value(node.parts[0]), self.value(node.parts[1])
+        kind = {">": sp.Gt, "<": sp.Lt, ">=": sp.Ge, "<=": sp.Le, "=": sp.Eq}[node.marks[0]]
+        first = kind(left, right)
+        if len(node.parts) == 2:
+            return first
+        rest = Node("relation", "", node.parts[1:], node.start, node.end, node.marks[1:])
+        return sp.And(first, self._relation(rest))
+
+    def _cases(self, node: Node) -> Value:
+        pairs, parts = [], list(node.parts)
+        while parts:
+            value = self.value(parts.pop(0))
+            condition = self.value(parts.pop(0)) if parts and parts[0].kind == "relation" else True
+            pairs.append((value, condition))
+        return sp.Piecewise(*pairs)
+
+    # --- what binds a variable ----------------------------------------------------------------------------
+
+    def symbol(self, name: str) -> sp.Symbol:
+        value = self.reading.names.get(name)
+        return value if isinstance(value, sp.Symbol) else sp.Symbol(name.replace("\\", ""), real=True)
+
+    def sample(self, name: str) -> Value:
+        """Any point that a variable may take."""
+        domain = self.reading.domains.get(name)
+        return domain[0] if isinstance(domain, list) else self.symbol(name)
+
+    def total(self, names: Sequence[str], body: Callable[["_Evaluation"], Value]) -> Value:
+        """Sum or integrate over variables, innermost last."""
+        if not names:
+            return body(self)
+        name, rest = names[0], names[1:]
+        domain = self.reading.domains.get(name)
+        if isinstance(domain, list):
+            return sum((self.within(**{name: value}).total(rest, body) for value in domain), sp.S.Zero)
+        symbol = self.symbol(name)
+        inside = self.within(**{name: symbol}).total(rest, body)
+        low, high = domain or (-sp.oo, sp.oo)
+        return sp.Integral(inside, (symbol, low, high))
+
+    def _integral(self, node: Node) -> Value:
+        count = int(node.text)
+        body, variables, ends = node.parts[0], node.parts[1 : 1 + count], node.parts[1 + count :]
+        names = [variable.text for variable in variables]
+        if not ends:
+            return self.total(names, lambda inner: inner.value(body))
+        symbol = self.symbol(names[0])
+        low, high = map(self.value, ends)
+        return sp.Integral(self.within(**{names[0]: symbol}).value(body), (symbol, low, high))
+
+    def _big(self, node: Node) -> Value:
+        body, index, *ends = node.parts
+        name = index.text
+        if ends:
+            low, high = map(self.value, ends)
+            if not (low.is_Integer and high.is_Integer):
+                if node.text in {"max", "min"}:
+                    raise ReadingError(f"{node.text} over a range without end")
+                symbol = sp.Symbol(name, integer=True, positive=True)
+                inside = self.within(**{name: symbol}).value(body)
+                kind = sp.Sum if node.text == "sum" else sp.Product
+                return kind(inside, (symbol, low, high))
+            values: Sequence[Value] = [sp.Integer(k) for k in range(int(low), int(high) + 1)]
+        else:
+            domain = self.reading.domains.get(name)
+            if not isinstance(domain, list):
+                raise ReadingError(f"over what does {name!r} run?")
+            values = domain
+        terms = [self.within(**{name: value}).value(body) for value in values]
+        if node.text == "sum":
+            return sum(terms[1:], terms[0]) if terms else sp.S.Zero
+        if node.text == "prod":
+            return math.prod(terms[1:], start=terms[0]) if terms else sp.S.One
+        return (sp.Max if node.text == "max" else sp.Min)(*terms)
+
+    def _limit(self, node: Node) -> Value:
+        body, variable, goal = node.parts
+        known = self.reading.names.get(variable.text)
+        symbol = known if isinstance(known, sp.Symbol) else sp.Symbol(variable.text, positive=True)
+        return sp.Limit(self.within(**{variable.text: symbol}).value(body), symbol, self.value(goal), "-")
+
+    def _derivative(self, node: Node) -> Value:
+        body, *variables = node.parts
+        symbols = [self.value(variable) for variable in variables]
+        if not all(isinstance(symbol, sp.Symbol) for symbol in symbols):
+            raise ReadingError(f"a derivative with respect to {symbols}, which are not all symbols")
+        return sp.Derivative(self.value(body), *symbols)
+
+    # --- distributions ------------------------------------------------------------------------------------
+
+    def density(self, node: Node) -> Density:
+        """Read a distribution, named with its variable (``q(z)``) or without (``q``)."""
+        if node.kind == "call":
+            # q(z | x) is a distribution of z; N(mu, sigma^2) has no variable among its arguments.
+            names = variables_of(node)
+            here = {name: self.bound.get(name, self.sample(name)) for name in names}
+            value = self.within(**here).value(node)
+            if isinstance(value, Density):
+                return value
+            return Density(
+                lambda *points: self.within(**dict(zip(names, points, strict=True))).value(node), names
+            )
+        value = self.value(node)
+        if isinstance(value, Density):
+            return value
+        if callable(value):
+            return Density(value)
+        raise ReadingError("a distribution is wanted here")
+
+    def functional(self, functional: Functional, nodes: Sequence[Node]) -> Value:
+        densities = [self.density(node) for node in nodes]
+        names = next((d.variables for d in densities if d.variables), (self.reading.latent,))
+
+        def total(function: Callable[..., Value]) -> Value:
+            return self.total(names, lambda inner: function(*map(inner.lookup, names)))
+
+        return functional.formula(total, *(density.at for density in densities))
+
+    def _call(self, node: Node) -> Value:
+        index = node.marks[-1:] == ("_",)
+        separators = node.marks[:-1] if index else node.marks
+        arguments = node.parts[: len(separators) + 1]
+        letters = [_index_free(argument) for argument in arguments]
+        written = letters[0] + "".join(map("".join, zip(separators, letters[1:], strict=True)))
+        for key in (f"{node.text}({written})", f"{node.text}({''.join(separators)})", node.text):
+            if self.reading.has(key):
+                value = self.lookup(key)
+                break
+        else:
+            raise ReadingError(f"no meaning is known for {node.text}({written})")
+        for part in node.parts[len(arguments) :]:
+            value = value[int(self.value(part)) - 1]
+        if isinstance(value, Functional):
+            return self.functional(value, arguments)
+        values = [self.value(argument) for argument in arguments]
+        if isinstance(value, Density):
+            return value.at(*values)
+        if not callable(value):
+            if "(" in key:  # what stands for the whole call, as p(z) may for a distribution
+                return value
+            raise ReadingError(f"{node.text} takes no arguments")
+        return value(*values)
+
+    def _operator(self, node: Node) -> Value:
+        subs = node.parts[len(node.parts) - len(node.marks) :]
+        bodies = node.parts[: len(node.parts) - len(node.marks)]
+
+        def mean(function: Callable[[_Evaluation], Value]) -> Value:
+            return self.expectation(subs, function)
+
+        first = bodies[0]
+        if node.text == r"\mathbb E":
+            return mean(lambda inner: inner.value(first))
+        second = bodies[-1]
+        product = mean(lambda inner: inner.value(first) * inner.value(second))
+        return product - mean(lambda inner: inner.value(first)) * mean(lambda inner: inner.value(second))
+
+    def expectation(self, subs: Sequence[Node], body: Callable[["_Evaluation"], Value]) -> Value:
+        names: list[str] = []
+        weights: list[Callable[[_Evaluation], Value]] = []
+        for sub in subs or (self.default_sub(),):
+            if sub.kind == "relation":  # z ~ q
+                name, law = sub.parts[0].text, self.density(sub.parts[1])
+                names.append(name)
+                weights.append(lambda inner, law=law, name=name: law.at(inner.lookup(name)))  # type: ignore[misc]
+            elif sub.kind == "call" and sub.parts[0].kind == "name":
+                names += variables_of(sub)
+                weights.append(lambda inner, sub=sub: inner.value(sub))  # type: ignore[misc]
+            else:
+                density, name = self.density(sub), self.reading.latent
+                names.append(name)
+                weights.append(lambda inner, law=density, name=name: law.at(inner.lookup(name)))  # type: ignore[misc]
+        return self.total(
+            names, lambda inner: math.prod((w(inner) for w in weights), start=sp.S.One) * body(inner)
+        )
+
+    def default_sub(self) -> Node:
+        return Node("name", "q", (), 0, 0, ("q",))
