@@ -1,7 +1,7 @@
 """Equations held against the code that implements them: the page's formula and PyTorch at the same points.
 
-``make ledger`` evaluates the last side of each of these equations, as the page prints it, and compares it with
-what is given here for the same values. Both compute in float64.
+``make ledger`` evaluates the last side of each of these equations, as the page prints it, and compares it
+with what is given here for the same values. Both compute in float64.
 """
 
 from __future__ import annotations

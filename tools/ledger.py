@@ -1,8 +1,8 @@
 """Check every labelled equation of the book, and hold each check to mutants of its equation.
 
-Prints one line for each label and ends with ``N of M equations checked``. What was checked before, and has not
-changed since, is not checked again: the results are kept in ``_build/ledger.json``, from which the book makes
-its page "Verification ledger".
+Prints one line for each label and ends with ``N of M equations checked``. What was checked before, and has
+not changed since, is not checked again: the results are kept in ``_build/ledger.json``, from which the book
+makes its page "Verification ledger".
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vaelib.symbolic.claims import Claim
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 KEPT = ROOT / "_build" / "ledger.json"
 
-# A result may be used again as long as these are the same, and the equation's own text.
+# A result may be used again as long as these are the same, and the equation's own text; the second line only
+# where the equation is held against PyTorch.
 CODE = ("vaelib/symbolic/*.py", "tools/ledger.py", "requirements.lock")
 TORCH_CODE = ("vaelib/*.py", "tools/against_torch.py")
 
@@ -46,17 +50,17 @@ class Equation:
 
 @dataclass(frozen=True)
 class Row:
-    """What the ledger says about one equation."""
+    """What the ledger says about one equation; ``trouble`` is empty where all is well."""
 
     label: str
     page: str
-    kinds: tuple[str, ...]
+    kinds: list[str]
     tolerance: str
     code: str
-    trouble: str  # empty where all is well
+    trouble: str
     killed: int
     mutants: int
-    equivalent: tuple[tuple[str, str], ...]
+    equivalent: list[list[str]]
     seconds: float
 
 
@@ -125,58 +129,61 @@ def checked(equation: Equation) -> Row:
     from vaelib.symbolic.reading import ReadingError
 
     begun = time.perf_counter()
-    topics = {label: topic for topic, claims in claims_by_topic().items() for label in claims}
-    topic = topics[equation.label]
-    claim = claims_by_topic()[topic][equation.label]
-    trouble, done, result = "", [], Trial(0, (), ())
-    tolerance = "exact" if claim.method == "symbolic" else f"1e-{DIGITS}"
+    label, latex = equation.label, equation.latex
+    topic = next(topic for topic, claims in claims_by_topic().items() if label in claims)
+    claim = claims_by_topic()[topic][label]
+    done: list[str] = []
+    trouble: list[str] = []
+    result = Trial(0, (), ())
     try:
-        check(equation.label, claim, equation.latex)
-        done = kinds(claim, equation.latex)
-        result = trial(equation.label, claim, equation.latex)
+        check(label, claim, latex)
+        done = kinds(claim, latex)
+        if label in held_against_torch():
+            against_torch(label, claim, latex)
+            done.append("against torch")
+        result = trial(label, claim, latex)
     except (ClaimError, ReadingError, LatexError) as error:
-        trouble = f"{type(error).__name__}: {error}"
+        trouble.append(f"{type(error).__name__}: {error}")
     else:
-        survivors = [f"a mutant survives: {mutant.what}" for mutant in result.survivors]
-        named = {what for what, _ in result.equivalent}
-        idle = [
-            f"not a surviving mutant, yet excused: {what}" for what in claim.equivalent if what not in named
+        trouble += [f"a mutant survives: {mutant.what}" for mutant in result.survivors]
+        same = {what for what, _ in result.equivalent}
+        trouble += [
+            f"excused, but no surviving mutant: {what}" for what in claim.equivalent if what not in same
         ]
-        none = (
-            [] if result.total or claim.unmutated else ["no mutant could be made, so nothing tests the check"]
-        )
-        trouble = "; ".join(survivors + idle + none)
+        if not result.total and not claim.unmutated and claim.method != "typed":
+            trouble.append("no mutant could be made, so nothing tests the check")
     return Row(
-        equation.label, equation.page, tuple(done), tolerance, place(topic, equation.label), trouble,
-        result.killed, result.total, result.equivalent, time.perf_counter() - begun,
-    )  # fmt: skip
+        label=label,
+        page=equation.page,
+        kinds=done,
+        tolerance="exact" if claim.method == "symbolic" else f"1e-{DIGITS}",
+        code=place(topic, label),
+        trouble="; ".join(trouble),
+        killed=result.killed,
+        mutants=result.total,
+        equivalent=[list(pair) for pair in result.equivalent],
+        seconds=time.perf_counter() - begun,
+    )
 
 
-def against_torch(label: str, latex: str) -> str:
-    """Compare an equation's last side with vaelib or PyTorch; return what is wrong, or nothing."""
-    import mpmath  # noqa: F401 (SymPy's numbers)
+def held_against_torch() -> set[str]:
+    """Return the labels in ``tools/against_torch.py``, without the seconds that importing PyTorch takes."""
+    text = (ROOT / "tools" / "against_torch.py").read_text(encoding="utf-8")
+    return set(re.findall(r'^    "((?:eq|def)-[a-z0-9-]+)":', text, re.M))
 
+
+def against_torch(label: str, claim: Claim, latex: str) -> None:
+    """Compare the last side of an equation's first statement with vaelib or PyTorch."""
     from tools.against_torch import AGAINST_TORCH, RELATIVE
-    from vaelib.symbolic import claims_by_topic
-    from vaelib.symbolic.claims import POINTS, number, pairs, point
+    from vaelib.symbolic.claims import POINTS, ClaimError, number, pairs, point
 
-    claim = next(claims[label] for claims in claims_by_topic().values() if label in claims)
-    for chain in claim.reading.chains(latex)[:1]:
-        *_, (_, left, right) = pairs(claim, chain)
-        for k in range(POINTS):
-            values = point(label, claim, left.free_symbols | right.free_symbols, k)
-            formula = number(right)(values)
-            code = AGAINST_TORCH[label]({symbol.name: value for symbol, value in values.items()})
-            if not abs(formula - code) <= RELATIVE * (1 + abs(formula)):
-                return f"the formula gives {formula:.12g}, the code {code:.12g}"
-    return ""
-
-
-def row_from(kept: dict[str, Any]) -> Row:
-    row = dict(kept)
-    row["kinds"] = tuple(row["kinds"])
-    row["equivalent"] = tuple((what, why) for what, why in row["equivalent"])
-    return Row(**row)
+    *_, (_, left, right) = pairs(claim, claim.reading.chains(latex)[0])
+    for k in range(POINTS):
+        values = point(label, claim, left.free_symbols | right.free_symbols, k)
+        formula = number(right)(values)
+        code = AGAINST_TORCH[label]({symbol.name: value for symbol, value in values.items()})
+        if not abs(formula - code) <= RELATIVE * (1 + abs(formula)):
+            raise ClaimError(f"{label}: the formula gives {formula:.12g}, the code {code:.12g}")
 
 
 def run(
@@ -185,61 +192,36 @@ def run(
     """Return a row for each equation, from the last run where nothing has changed since."""
     from tqdm import tqdm
 
-    kept: dict[str, Any] = {}
-    if kept_at.exists() and not fresh:
-        kept = json.loads(kept_at.read_text(encoding="utf-8"))
-    code, torch_code = contents(CODE), contents((*CODE, *TORCH_CODE))
-    keys = {equation.label: digest(code, equation.latex, equation.page) for equation in found}
+    from vaelib.files import write_atomically
+
+    kept = json.loads(kept_at.read_text(encoding="utf-8")) if kept_at.exists() and not fresh else {}
+    code, torch_code, torch_labels = contents(CODE), contents(TORCH_CODE), held_against_torch()
+    keys = {
+        e.label: digest(code, torch_code if e.label in torch_labels else "", e.latex, e.page) for e in found
+    }
     rows = {
-        label: row_from(kept[label]["row"])
+        label: Row(**kept[label]["row"])
         for label, key in keys.items()
         if label in kept and kept[label]["key"] == key
     }
     todo = [equation for equation in found if equation.label not in rows]
     if todo:
-        workers = min(len(todo), os.cpu_count() or 1)
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
             jobs = [pool.submit(checked, equation) for equation in todo]
             for job in tqdm(
                 as_completed(jobs), total=len(jobs), desc="equations", disable=quiet, leave=False
             ):
                 rows[job.result().label] = job.result()
-    torch_keys = {e.label: digest(torch_code, e.latex) for e in found}
-    stale = [e for e in found if kept.get(e.label, {}).get("torch_key") != torch_keys[e.label]]
-    torch_trouble = {e.label: kept[e.label]["torch"] for e in found if e not in stale}
-    if stale:
-        from tools.against_torch import AGAINST_TORCH
-
-        for equation in stale:
-            label = equation.label
-            readable = label in AGAINST_TORCH and "Error" not in rows[label].trouble
-            torch_trouble[label] = against_torch(label, equation.latex) if readable else None
-    kept_at.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        label: {
-            "key": keys[label], "row": asdict(row), "torch_key": torch_keys[label], "torch": torch_trouble[label],
-        }
-        for label, row in rows.items()
-    }  # fmt: skip
-    from vaelib.files import write_atomically
-
+    state = {label: {"key": keys[label], "row": asdict(rows[label])} for label in keys}
     text = json.dumps(state, indent=1).encode()
+    kept_at.parent.mkdir(parents=True, exist_ok=True)
     if not kept_at.exists() or kept_at.read_bytes() != text:  # else the book would make its page anew
         write_atomically(kept_at, text)
-    return [with_torch(rows[equation.label], torch_trouble[equation.label]) for equation in found]
-
-
-def with_torch(row: Row, trouble: str | None) -> Row:
-    """Add to a row what the comparison with PyTorch found."""
-    if trouble is None:
-        return row
-    whole = "; ".join(filter(None, [row.trouble, trouble and f"against torch: {trouble}"]))
-    return Row(**{**asdict(row), "kinds": (*row.kinds, "against torch"), "trouble": whole})
+    return [rows[equation.label] for equation in found]
 
 
 def wrong_labels(found: list[Equation]) -> list[str]:
     """Name labels that have no claim, claims that have no equation, and symbols that are defined twice."""
-    from tools.against_torch import AGAINST_TORCH
     from vaelib.symbolic import claims_by_topic
 
     claims = [label for claims in claims_by_topic().values() for label in claims]

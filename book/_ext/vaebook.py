@@ -126,17 +126,10 @@ def run_ledger(app: Sphinx) -> None:
 
 
 def rows_of(app: Sphinx) -> dict[str, dict[str, Any]]:
-    """Return the ledger's rows by label; what the comparison with torch found is among the kinds."""
+    """Return the ledger's rows by label."""
     path = kept_ledger(app)
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    rows = {}
-    for label, entry in kept.items():
-        row = entry["row"]
-        if entry["torch"] is not None:
-            row["kinds"] = [*row["kinds"], "against torch"]
-            row["trouble"] = row["trouble"] or entry["torch"]
-        rows[label] = row
-    return rows
+    return {label: entry["row"] for label, entry in kept.items()}
 
 
 def fill_ledger(app: Sphinx, page: str, source: list[str]) -> None:
@@ -168,11 +161,16 @@ def ledger_markdown(rows: dict[str, dict[str, Any]]) -> str:
         ]
         for label, row in rows.items():
             if row["page"] == page:
-                result = "does not hold" if row["trouble"] else "holds"
-                lines.append(
-                    f'| <span id="row-{label}"></span>{{eq}}`{label}` | `{label}` | {", ".join(row["kinds"])} '
-                    f"| {row['tolerance']} | {row['killed']}/{row['mutants']} | `{row['code']}` | {result} |"
-                )
+                cells = [
+                    f'<span id="row-{label}"></span>{{eq}}`{label}`',
+                    f"`{label}`",
+                    ", ".join(row["kinds"]),
+                    row["tolerance"],
+                    f"{row['killed']}/{row['mutants']}",
+                    f"`{row['code']}`",
+                    "does not hold" if row["trouble"] else "holds",
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     same = [(label, *pair) for label, row in rows.items() for pair in row["equivalent"]]
     if same:

@@ -2,9 +2,9 @@
 
 Needs SymPy and mpmath and nothing else, so that it also runs where PyTorch does not: in a browser.
 
-``latex`` reads a formula, ``reading`` gives it meaning, ``claims`` checks it. Every other module belongs to one
-page: functions that derive something, and ``CLAIMS``, which says for each label of that page how its equation
-is read and checked.
+``latex`` reads a formula, ``reading`` gives it meaning, ``claims`` checks it, ``numeric`` computes one number
+in several ways. Every other module belongs to one page: functions that derive something, and ``CLAIMS``,
+which says for each label of that page how its equation is read and checked.
 """
 
 import functools

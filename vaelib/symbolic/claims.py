@@ -43,9 +43,9 @@ class Claim:
     reading : Reading
         What its names stand for.
     method : {"symbolic", "quadrature", "typed"}
-        What comes after the evaluation at points: a proof by SymPy, or quadrature to fifteen digits. Where the
-        notation cannot be read, "typed": the formula must be ``typed`` to the letter, and ``proof`` checks
-        what it says.
+        What comes after the evaluation at points: a proof by SymPy, or quadrature to fifteen digits. Where
+        the notation cannot be read, "typed": the formula must be ``typed`` to the letter, and ``proof``
+        checks what it says.
     ranges : mapping
         Where to evaluate: a pair of ends or a tuple of values for a symbol. By default a positive symbol is
         taken from 0.4 to 1.9, any other from -1.4 to 1.4.
@@ -405,7 +405,7 @@ def by_draws(label: str, claim: Claim, latex: str) -> float:
         raise ClaimError(
             f"{label}: draws have the mean {mean:.6g}, {score:.1f} standard errors from {expected:.6g}"
         )
-    return score
+    return float(score)
 
 
 def check(label: str, claim: Claim, latex: str) -> None:
@@ -475,8 +475,8 @@ class Trial:
 def trial(label: str, claim: Claim, latex: str) -> Trial:
     """Hold every mutant of a formula to the formula's own check.
 
-    Mutants that cannot be read, because a name has no such argument or a matrix no such shape, are no formulas
-    and are not counted.
+    Mutants that cannot be read, because a name has no such argument or a matrix no such shape, are no
+    formulas and are not counted.
     """
     killed, equivalent, survivors = 0, [], []
     if claim.method == "typed":

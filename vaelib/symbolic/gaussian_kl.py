@@ -20,7 +20,8 @@ def kl_integral(
 
     .. math::
 
-        \int q(z) \log \frac{q(z)}{p(z)} \, dz, \qquad q = \mathcal N(\mu_q, \sigma_q^2), \quad p = \mathcal N(\mu_p, \sigma_p^2)
+        \int q(z) \log \frac{q(z)}{p(z)} \, dz, \qquad
+        q = \mathcal N(\mu_q, \sigma_q^2), \quad p = \mathcal N(\mu_p, \sigma_p^2)
 
     References
     ----------
