@@ -221,7 +221,8 @@ def _difference(derivative: sp.Derivative) -> Number:
 def entries(value: Value) -> list[sp.Expr]:
     """Return a side's numbers: one, or those of a matrix or a sequence."""
     if isinstance(value, Density):
-        value = value.at(sp.Symbol("a point", real=True))
+        anywhere = sp.symbols(f"a_point:{value.size}", real=True)
+        value = value.at(sp.Matrix(anywhere) if value.size > 1 else anywhere[0])
     if isinstance(value, sp.MatrixBase):
         return list(value)
     if isinstance(value, Sequence):
@@ -229,7 +230,7 @@ def entries(value: Value) -> list[sp.Expr]:
     if isinstance(value, sp.Expr):
         return [value]
     if callable(value):
-        return entries(value(sp.Symbol("a point", real=True)))
+        return entries(Density(value))
     raise ReadingError(f"{value!r} is no number")
 
 

@@ -31,6 +31,7 @@ class Density:
 
     at: Callable[..., Value]
     variables: tuple[str, ...] = ()
+    size: int = 1  # of a point; a point of several numbers is a column
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ def jensen_shannon(total: Callable[..., Value], q: Callable[..., Value], p: Call
     )
 
 
-def determinant(value: Value) -> Value:
-    """What bars say: the determinant of a matrix, the absolute value of a number."""
-    return value.det() if isinstance(value, sp.MatrixBase) else sp.Abs(value)
+def between_bars(value: Value) -> Value:
+    """What bars say: the determinant of a matrix, the size of a set, the absolute value of a number."""
+    if isinstance(value, sp.MatrixBase):
+        return value.det()
+    return sp.Integer(len(value)) if isinstance(value, Sequence) else sp.Abs(value)
 
 
 SHARED: dict[str, Value] = {
@@ -85,7 +88,7 @@ SHARED: dict[str, Value] = {
     "TV": Functional(total_variation),
     "JS": Functional(jensen_shannon),
     "tr": lambda matrix: matrix.trace(),
-    r"\det": determinant,
+    r"\det": between_bars,
     r"\Phi": lambda x: (1 + sp.erf(x / sp.sqrt(2))) / 2,
     "erf": sp.erf,
     "max": sp.Max,
@@ -228,7 +231,12 @@ class _Evaluation:
     def _product(self, node: Node) -> Value:
         result = self.value(node.parts[0])
         for part in node.parts[1:]:
-            result = result * self.value(part)
+            factor = self.value(part)
+            columns = isinstance(result, sp.MatrixBase) and isinstance(factor, sp.MatrixBase)
+            if columns and result.cols == factor.cols == 1 and result.rows > 1:
+                result = result.multiply_elementwise(factor)  # two columns can only be meant entry by entry
+            else:
+                result = result * factor
         if isinstance(result, sp.MatrixBase) and result.shape == (1, 1):
             return result[0, 0]  # a quadratic form is a number
         return result
@@ -240,6 +248,9 @@ class _Evaluation:
         return above / below
 
     def _power(self, node: Node) -> Value:
+        whole = "^".join(part.text for part in node.parts)  # sigma^2 may be a name of its own
+        if all(part.kind in {"name", "number"} for part in node.parts) and whole in self.reading.names:
+            return self.reading.names[whole]
         base, exponent = map(self.value, node.parts)
         return sp.exp(exponent) if base == sp.E else base**exponent
 
@@ -247,7 +258,7 @@ class _Evaluation:
         return self.value(node.parts[0]).T
 
     def _bars(self, node: Node) -> Value:
-        return determinant(self.value(node.parts[0]))
+        return between_bars(self.value(node.parts[0]))
 
     def _norm(self, node: Node) -> Value:
         value = self.value(node.parts[0])
@@ -310,7 +321,7 @@ class _Evaluation:
     def _big(self, node: Node) -> Value:
         body, index, *ends = node.parts
         name = index.text
-        if ends:
+        if len(ends) == 2:
             low, high = map(self.value, ends)
             if not (low.is_Integer and high.is_Integer):
                 if node.text in {"max", "min"}:
@@ -321,7 +332,7 @@ class _Evaluation:
                 return kind(inside, (symbol, low, high))
             values: Sequence[Value] = [sp.Integer(k) for k in range(int(low), int(high) + 1)]
         else:
-            domain = self.reading.domains.get(name)
+            domain = self.value(ends[0]) if ends else self.reading.domains.get(name)
             if not isinstance(domain, list):
                 raise ReadingError(f"over what does {name!r} run?")
             values = domain
