@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sympy as sp
-from sympy.matrices.exceptions import NonInvertibleMatrixError, ShapeError
+from sympy.matrices.exceptions import NonInvertibleMatrixError, NonSquareMatrixError, ShapeError
 
 from vaelib.symbolic.latex import Chain, Node, parse
 
@@ -25,6 +25,10 @@ class ReadingError(ValueError):
     """A formula that can be parsed, but not with the names at hand."""
 
 
+# What SymPy raises where numbers, matrices and functions are put together that do not fit.
+MISFITS = (TypeError, AttributeError, ShapeError, NonInvertibleMatrixError, NonSquareMatrixError)
+
+
 @dataclass(frozen=True)
 class Density:
     """A distribution as an argument: what it says at a point, and which letters its variables have."""
@@ -32,6 +36,17 @@ class Density:
     at: Callable[..., Value]
     variables: tuple[str, ...] = ()
     size: int = 1  # of a point; a point of several numbers is a column
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where a variable lives that is no single number, such as a plane: a point of it, and how to integrate.
+
+    ``integral(f)`` integrates a function of such a point over the whole space.
+    """
+
+    point: Value
+    integral: Callable[[Callable[[Value], Value]], Value]
 
 
 @dataclass(frozen=True)
@@ -113,8 +128,8 @@ class Reading:
         From a name as the page writes it, without font commands for upright letters, to a SymPy object, a
         sequence (picked by an index, counted from 1) or a callable. ``p(x|z)`` stands before ``p``.
     domains : mapping
-        Where a variable lives: a list of values (then expectations are sums) or a pair of ends (then they are
-        integrals). A variable that is not named here runs over the real line.
+        Where a variable lives: a list of values (then expectations are sums), a pair of ends (then they are
+        integrals) or a :class:`Space`. A variable that is not named here runs over the real line.
     latent : str
         The variable of a distribution that is named without one, as in :math:`\mathrm{KL}(q \,\|\, p)`.
     laws : mapping
@@ -122,7 +137,7 @@ class Reading:
     """
 
     names: Mapping[str, Value] = field(default_factory=dict)
-    domains: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    domains: Mapping[str, Sequence[Value] | Space] = field(default_factory=dict)
     latent: str = "z"
     laws: Mapping[str, Value] = field(default_factory=dict)
 
@@ -190,7 +205,7 @@ class _Evaluation:
         method: Callable[[Node], Value] = getattr(self, f"_{node.kind}")
         try:
             return method(node)
-        except (TypeError, AttributeError, ShapeError, NonInvertibleMatrixError) as error:
+        except MISFITS as error:
             raise ReadingError(f"{node.kind} does not fit together: {error}") from error
 
     def lookup(self, name: str) -> Value:
@@ -290,9 +305,16 @@ class _Evaluation:
         value = self.reading.names.get(name)
         return value if isinstance(value, sp.Symbol) else sp.Symbol(name.replace("\\", ""), real=True)
 
+    def may_vary(self, name: str) -> bool:
+        """Whether a name can be a variable, rather than stand for a matrix or a list of parameters."""
+        known = self.reading.names.get(name)
+        return known is None or isinstance(known, sp.Symbol) or name in self.reading.domains
+
     def sample(self, name: str) -> Value:
         """Any point that a variable may take."""
         domain = self.reading.domains.get(name)
+        if isinstance(domain, Space):
+            return domain.point
         return domain[0] if isinstance(domain, list) else self.symbol(name)
 
     def total(self, names: Sequence[str], body: Callable[["_Evaluation"], Value]) -> Value:
@@ -303,6 +325,8 @@ class _Evaluation:
         domain = self.reading.domains.get(name)
         if isinstance(domain, list):
             return sum((self.within(**{name: value}).total(rest, body) for value in domain), sp.S.Zero)
+        if isinstance(domain, Space):
+            return domain.integral(lambda value: self.within(**{name: value}).total(rest, body))
         symbol = self.symbol(name)
         inside = self.within(**{name: symbol}).total(rest, body)
         low, high = domain or (-sp.oo, sp.oo)
@@ -362,7 +386,7 @@ class _Evaluation:
         """Read a distribution, named with its variable (``q(z)``) or without (``q``)."""
         if node.kind == "call":
             # q(z | x) is a distribution of z; N(mu, sigma^2) has no variable among its arguments.
-            names = variables_of(node)
+            names = tuple(name for name in variables_of(node) if self.may_vary(name))
             here = {name: self.bound.get(name, self.sample(name)) for name in names}
             value = self.within(**here).value(node)
             if isinstance(value, Density):
@@ -402,12 +426,12 @@ class _Evaluation:
             value = value[int(self.value(part)) - 1]
         if isinstance(value, Functional):
             return self.functional(value, arguments)
+        if not callable(value) and not isinstance(value, Density) and "(" in key:
+            return value  # it stands for the whole call, as p(z) may for a distribution
         values = [self.value(argument) for argument in arguments]
         if isinstance(value, Density):
             return value.at(*values)
         if not callable(value):
-            if "(" in key:  # what stands for the whole call, as p(z) may for a distribution
-                return value
             raise ReadingError(f"{node.text} takes no arguments")
         return value(*values)
 
