@@ -20,7 +20,7 @@ import mpmath
 import sympy as sp
 
 from vaelib.symbolic.latex import Chain, Mutant, mutants
-from vaelib.symbolic.reading import Density, Reading, ReadingError, Value
+from vaelib.symbolic.reading import MISFITS, Density, Reading, ReadingError, Value
 
 Point = Mapping[str, float]  # a value for each symbol's name
 POINTS = 2  # at which every formula is evaluated
@@ -245,7 +245,10 @@ def pairs(claim: Claim, chain: Chain) -> Iterator[tuple[str, sp.Expr, sp.Expr]]:
         else:
             values.append(claim.reading.value(side))
     for relation, left, right in zip(chain.relations, values, values[1:], strict=False):
-        lefts, rights = entries(left), entries(right)
+        try:
+            lefts, rights = entries(left), entries(right)
+        except MISFITS as error:
+            raise ReadingError(f"the sides of {relation!r} do not fit together: {error}") from error
         if len(lefts) != len(rights):
             raise ReadingError(f"{len(lefts)} numbers stand against {len(rights)}")
         for a, b in zip(lefts, rights, strict=True):
@@ -449,7 +452,8 @@ def kinds(claim: Claim, latex: str) -> list[str]:
     ]
     found: list[str] = []
     if relations & {"=", "~"}:
-        found.append(claim.method)
+        plain = claim.method == "quadrature" and not any(e.has(sp.Integral) for e in expressions)
+        found.append(f"at {POINTS} points" if plain else claim.method)
     if relations - {"=", "~"}:
         found.append("proved" if claim.proof else f"spot-checked at {6 * POINTS} points")
     if any(part.has(sp.Derivative) for e in expressions for part in _outermost(e)):

@@ -303,7 +303,10 @@ class Reader:
             return self.prefix()
         if token.text == r"\int":
             return self.integral()
-        if token.text in {r"\sum", r"\prod", r"\max", r"\min"}:
+        following = self.tokens[self.at + 1].text if token.kind != "end" else ""
+        if token.text in {r"\sum", r"\prod"} or (
+            token.text in {r"\max", r"\min"} and following in {"_", "("}
+        ):
             return self.big()
         if token.text == r"\lim":
             return self.limit()
@@ -313,6 +316,9 @@ class Reader:
             return self.brace()
         if token.text == r"\begin":
             return self.cases()
+        if token.kind == "text" and bare:  # a word as an index
+            self.take()
+            return Node("name", token.text, (), token.start, token.end, (token.text,))
         if token.kind in {"name", "command"}:
             return self.named(bare)
         self.fail("expected a number, a name or a bracket")
@@ -515,6 +521,11 @@ class Reader:
         return token.text
 
     def subscript(self) -> tuple[Node, ...]:
+        if self.now.text == "{" and self.tokens[self.at + 1].kind == "text":
+            self.take()
+            word = self.factor(bare=True)
+            self.take("}")
+            return (word,)
         if self.accept("{"):
             parts = [self.relation_or_expression()]
             while self.accept(","):
