@@ -296,6 +296,14 @@ def test_warning_fails_every_build_and_executes_nothing_again(tiny: TinyBook) ->
     assert (tiny.build(), tiny.executions) == (0, 1)
 
 
+def test_display_without_a_label_fails_every_build(tiny: TinyBook) -> None:
+    tiny.write("x = 1", text="# A page\n\n```{math}\na = b\n```")
+    assert (tiny.build(), tiny.executions) == (1, 1)
+    assert tiny.build("-n") == 1, "and without -W too"
+    tiny.write("x = 1", text="# A page\n\n```{math}\n:label: eq-a\na = b\n```")
+    assert tiny.build() == 0
+
+
 # --- the way in --------------------------------------------------------------------------------------------
 
 

@@ -75,6 +75,12 @@ def forget_after_trouble(app: Sphinx, config: Config) -> None:  # noqa: ARG001 (
     mark.touch()
 
 
+def trouble(app: Sphinx, what: str, where: nodes.Node | None = None) -> None:
+    """Report an error that fails the build with or without ``-W``; Sphinx itself would go on and end well."""
+    logger.error("vaebook: %s", what, location=where)
+    app.vaebook_failed = True  # type: ignore[attr-defined]
+
+
 def drop_orphans(app: Sphinx, exception: Exception | None) -> None:
     """Remove pages that the book no longer has: Sphinx leaves them behind, unlinked but served."""
     if exception is None and app.builder.format == "html":
@@ -84,11 +90,12 @@ def drop_orphans(app: Sphinx, exception: Exception | None) -> None:
 
 
 def note_clean_end(app: Sphinx, exception: Exception | None) -> None:
-    """Fail if a page failed, even without ``-W``; remove the mark only if nothing at all went wrong."""
+    """Fail if there was trouble, even without ``-W``; remove the mark only if nothing at all went wrong."""
     pages = getattr(app.env, "nb_metadata", {})
     failed = [name for name, about in pages.items() if not about.get("exec_data", {}).get("succeeded", True)]
     if failed:
-        logger.error("vaebook: these pages did not run to their end: %s", ", ".join(sorted(failed)))
+        trouble(app, f"these pages did not run to their end: {', '.join(sorted(failed))}")
+    if getattr(app, "vaebook_failed", False):
         app.statuscode = 1
     if exception is None and app._warncount == 0:  # Sphinx counts errors there too
         unfinished(app).unlink(missing_ok=True)
@@ -122,7 +129,7 @@ def run_ledger(app: Sphinx) -> None:
     done = subprocess.run([sys.executable, str(tool), "--quiet"], capture_output=True, text=True, check=False)
     logger.info("vaebook: %s", done.stdout.strip().splitlines()[-1] if done.stdout else "no ledger")
     if done.returncode:
-        logger.error("vaebook: the ledger has failed:\n%s", done.stdout + done.stderr[-2000:])
+        trouble(app, f"the ledger has failed:\n{done.stdout}{done.stderr[-2000:]}")
 
 
 def rows_of(app: Sphinx) -> dict[str, dict[str, Any]]:
@@ -190,13 +197,9 @@ def in_output(node: nodes.Node) -> bool:
 
 def want_labels(app: Sphinx, doctree: nodes.document) -> None:
     """Refuse a displayed equation without a label: it claims something, and nothing checks it."""
-    if not app.env.docname.startswith("book/"):
-        return
     for block in doctree.findall(nodes.math_block):
         if not block.get("label") and not in_output(block):
-            logger.error(
-                "vaebook: a displayed equation has no label: %s", block.astext()[:60], location=block
-            )
+            trouble(app, f"a displayed equation has no label: {block.astext()[:60]}", block)
 
 
 def link_to_ledger(app: Sphinx, doctree: nodes.document, page: str) -> None:
