@@ -178,6 +178,17 @@ def ledger_markdown(rows: dict[str, dict[str, Any]]) -> str:
                     "does not hold" if row["trouble"] else "holds",
                 ]
                 lines.append(f"| {' | '.join(cells)} |")
+        code = sorted({row["code"].partition(":")[0] for row in rows.values() if row["page"] == page})
+        for path in code:
+            lines += [
+                "",
+                f"```{{dropdown}} {path}",
+                "The checks of this page stand at its end, in `CLAIMS`.",
+                f":::{{literalinclude}} /{path}",
+                ":linenos:",
+                ":::",
+                "```",
+            ]
         lines.append("")
     same = [(label, *pair) for label, row in rows.items() for pair in row["equivalent"]]
     if same:

@@ -330,7 +330,7 @@ def _compare(
 ) -> None:
     try:
         a, b = (_evaluate(side, values, exact) for side in (left, right))
-    except (OverflowError, ValueError, ZeroDivisionError) as error:
+    except (OverflowError, ValueError, ZeroDivisionError, TypeError) as error:  # TypeError: complex numbers
         raise ClaimError(f"{label}: cannot be evaluated at {_shown(values)}: {error}") from error
     if not _holds(relation, a, b, tolerance):
         raise ClaimError(
