@@ -31,10 +31,16 @@ TOPICS = (
 )
 
 
+def claims_of(topic: str) -> Mapping[str, "Claim"]:
+    """Return one topic's claims by label."""
+    claims: Mapping[str, Claim] = importlib.import_module(f"{__name__}.{topic}").CLAIMS
+    return claims
+
+
 @functools.cache
 def claims_by_topic() -> Mapping[str, Mapping[str, "Claim"]]:
     """Return every topic's claims by label."""
-    return {topic: importlib.import_module(f"{__name__}.{topic}").CLAIMS for topic in TOPICS}
+    return {topic: claims_of(topic) for topic in TOPICS}
 
 
 def claim_of(label: str) -> "Claim":
@@ -45,7 +51,8 @@ def claim_of(label: str) -> "Claim":
     KeyError
         If no equation has that label.
     """
-    for claims in claims_by_topic().values():
+    for topic in TOPICS:  # one by one: a page that asks for its own label need not wait for all pages
+        claims = claims_of(topic)
         if label in claims:
             return claims[label]
     raise KeyError(f"no equation of the book has the label {label!r}")
