@@ -348,6 +348,43 @@ def _shown(values: Mapping[sp.Symbol, Any]) -> str:
 # --- proofs ----------------------------------------------------------------------------------------------
 
 
+LINE = (-sp.oo, sp.oo)
+
+
+def _exponent(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Split a product into what stands in its exponentials, added up, and the rest."""
+    factors = sp.Mul.make_args(term)
+    powers = [factor for factor in factors if isinstance(factor, sp.exp)]
+    rest = [factor for factor in factors if not isinstance(factor, sp.exp)]
+    return sp.Add(*(power.exp for power in powers)), sp.Mul(*rest)
+
+
+def _bell(body: sp.Expr, symbol: sp.Symbol) -> sp.Expr | None:
+    """Integrate polynomials times normal densities over the line by their moments, or return None.
+
+    SymPy can do so alone, yet takes seconds where a density has a mean, and leaves error functions behind.
+    """
+    total = sp.S.Zero
+    for term in sp.Add.make_args(body):
+        still, moving = term.as_independent(symbol, as_Add=False)
+        exponent, rest = _exponent(moving)
+        if not (exponent.is_polynomial(symbol) and rest.is_polynomial(symbol)):
+            return None
+        powers = sp.Poly(exponent, symbol).all_coeffs()
+        if len(powers) != 3 or not powers[0].is_negative:
+            return None
+        a, b, c = powers
+        variance = sp.cancel(-1 / (2 * a))
+        shifted = sp.Poly(rest.subs(symbol, symbol + sp.cancel(variance * b)), symbol)
+        moments = (
+            k * variance ** (n // 2) * sp.factorial2(n - 1) for (n,), k in shifted.terms() if n % 2 == 0
+        )
+        total += (
+            still * sp.sqrt(2 * sp.pi * variance) * sp.exp(sp.cancel(c + variance * b**2 / 2)) * sum(moments)
+        )
+    return total
+
+
 @functools.lru_cache(maxsize=512)
 def solved(expression: sp.Expr) -> sp.Expr:
     """Let SymPy solve every integral, sum, limit and derivative, from the inside out."""
@@ -355,6 +392,9 @@ def solved(expression: sp.Expr) -> sp.Expr:
     def solve(part: sp.Expr) -> sp.Expr:
         if isinstance(part, sp.Integral):
             body = sp.expand(_logs_apart(part.function))
+            bell = _bell(body, part.limits[0][0]) if part.limits[0][1:] == LINE else None
+            if bell is not None:
+                return solve(sp.Integral(bell, *part.limits[1:])) if part.limits[1:] else bell
             return sp.integrate(body, *part.limits, conds="none")
         return part.doit()
 
@@ -365,6 +405,9 @@ def solved(expression: sp.Expr) -> sp.Expr:
 def is_zero(difference: sp.Expr, simplify: Callable[[sp.Expr], sp.Expr] = sp.simplify) -> bool:
     """Whether SymPy finds an expression to be zero: expanded, or simplified."""
     apart = sp.expand(_logs_apart(difference))
+    if apart.has(sp.exp):  # exponents that are the same number are to be the same text
+        parts = map(_exponent, sp.Add.make_args(apart))
+        apart = sp.Add(*(rest * sp.exp(sp.cancel(exponent)) for exponent, rest in parts))
     return bool(apart == 0 or simplify(apart) == 0 or simplify(difference) == 0)
 
 
