@@ -408,7 +408,13 @@ class _Evaluation:
         def total(function: Callable[..., Value]) -> Value:
             return self.total(names, lambda inner: function(*map(inner.lookup, names)))
 
-        return functional.formula(total, *(density.at for density in densities))
+        def in_order(density: Density) -> Callable[..., Value]:
+            if set(density.variables) != set(names):
+                return density.at
+            order = [names.index(name) for name in density.variables]  # q(a, b) against p(b, a)
+            return lambda *points: density.at(*(points[k] for k in order))
+
+        return functional.formula(total, *map(in_order, densities))
 
     def _call(self, node: Node) -> Value:
         index = node.marks[-1:] == ("_",)
