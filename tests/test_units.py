@@ -52,7 +52,7 @@ def test_weighted_error_is_the_gaussian_decoders_loss_up_to_a_constant(
 def test_weight_and_sigma_undo_each_other(weight: float, dim: int, reduction: Reduction, span: float) -> None:
     sigma = sigma_of_weight(weight, data_dim=dim, reduction=reduction, span=span)
     back = weight_of_sigma(sigma, data_dim=dim, reduction=reduction, span=span)
-    assert back == pytest.approx(weight, rel=1e-14)
+    assert back == pytest.approx(weight, rel=1e-14, abs=0)
 
 
 @given(weights, st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), dims, reductions, spans)
@@ -64,7 +64,7 @@ def test_loss_is_in_proportion_to_a_beta_vaes(
     calibrated = squared_error / dim
     # The calibrated decoder's distortion without its constant is D / 2, whatever the error was.
     beta_loss = squared_error / (2 * calibrated) + beta * kl
-    assert beta_loss == pytest.approx(beta * loss, rel=1e-12)
+    assert beta_loss == pytest.approx(beta * loss, rel=1e-12, abs=0)
 
 
 @given(st.floats(1e-3, 1e3), dims, st.floats(0.5, 2))
