@@ -208,7 +208,8 @@ def _difference(derivative: sp.Derivative) -> Number:
 
     def evaluate(values: Mapping[sp.Symbol, Any]) -> Any:
         def at(shift: float) -> Any:
-            return inside({**values, symbol: values[symbol] + shift})
+            # Where nothing depends on the symbol it has no value, and any will do.
+            return inside({**values, symbol: values.get(symbol, 0.0) + shift})
 
         return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
 
