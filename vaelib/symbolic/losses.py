@@ -213,7 +213,7 @@ best = Reading(
 
 
 def best_variance_is_a_maximum() -> None:
-    r"""Prove eq-best-variance: with :math:`t = \sigma_\star^2 / \sigma^2` it says :math:`t - 1 \ge \log t`."""
+    r"""Prove eq-best-variance: :math:`t - 1 \ge \log t` with :math:`t = \sigma_\star^2 / \sigma^2`."""
     t = sp.Symbol("t", positive=True)
     gap = (nll(gaussian(x, mu, mean_square / t)) - nll(gaussian(x, mu, mean_square))) / D
     if not sp.simplify(sp.expand_log(2 * gap - (t - 1 - sp.log(t)), force=True)) == 0:
@@ -290,9 +290,7 @@ CLAIMS = {
     "eq-dial": Claim(weighted, ranges=RATE),
     "eq-best-variance": Claim(
         best,
-        tight=[
-            {"sigma": lambda v: math.sqrt(sum((v[f"x{d}"] - v[f"mu{d}"]) ** 2 for d in (1, 2, 3)) / 3)}
-        ],
+        tight=[{"sigma": lambda v: math.sqrt(sum((v[f"x{d}"] - v[f"mu{d}"]) ** 2 for d in (1, 2, 3)) / 3)}],
         proof=best_variance_is_a_maximum,
     ),
     "eq-calibrated": Claim(calibrated, ranges=RATE, simplify=sp.cancel),
