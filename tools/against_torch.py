@@ -53,10 +53,42 @@ def coin_on_grey_levels(p: float) -> float:
     return (coin - density).exp().item()
 
 
+def log_normal(x: float, mean: float, deviation: float) -> float:
+    return likelihoods.gaussian_log_likelihood(row(mean), row(x), log_var(deviation)).item()
+
+
+def log_chances(v: Values, name: str) -> torch.Tensor:
+    """Two probabilities and what they leave, as logits."""
+    return row(v[f"{name}1"], v[f"{name}2"], 1 - v[f"{name}1"] - v[f"{name}2"]).log()
+
+
+def cholesky_factor(v: Values, name: str) -> torch.Tensor:
+    entries = [[v[f"{name}11"], 0.0], [v[f"{name}21"], v[f"{name}22"]]]
+    return torch.tensor(entries, dtype=torch.float64)
+
+
+def covariance(v: Values, name: str) -> torch.Tensor:
+    return cholesky_factor(v, name) @ cholesky_factor(v, name).mT
+
+
+def gaussian_rate(v: Values) -> float:
+    return divergences.gaussian_kl(row_of(v, "mu"), log_var(v["sigma1"], v["sigma2"])).item()
+
+
+def slope_of_gaussian_rate(mean: float, log_variance: float) -> float:
+    at = row(mean).requires_grad_()
+    return torch.autograd.grad(divergences.gaussian_kl(at, row(log_variance)), at)[0].item()
+
+
 AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
-    "eq-gaussian-kl": lambda v: divergences.gaussian_kl(
-        row(v["mu1"], v["mu2"]), log_var(v["sigma1"], v["sigma2"])
-    ).item(),
+    # Page 1
+    "def-normal": lambda v: math.exp(log_normal(v["x"], v["mu"], v["sigma"])),
+    "eq-conjugate": lambda v: math.exp(
+        log_normal(v["x"], v["z"], v["sigma"])
+        + log_normal(v["z"], v["m"], v["s"])
+        - log_normal(v["x"], v["m"], math.hypot(v["s"], v["sigma"]))
+    ),
+    "eq-conjugate-evidence": lambda v: math.exp(log_normal(v["x"], v["m"], math.hypot(v["s"], v["sigma"]))),
     # Page 3
     "eq-bernoulli": lambda v: -bernoulli_loss(v),
     "eq-logits": lambda v: -likelihoods.bernoulli_log_likelihood(row_of(v, "l"), row_of(v, "x")).item(),
@@ -82,4 +114,37 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-entropy-floor": lambda v: units.entropy_floor(row_of(v, "x")).item(),
     "eq-no-density": lambda v: coin_on_grey_levels(v["p"]),
     "eq-speckle": lambda v: torch.distributions.Bernoulli(row_of(v, "pi")).variance.sum().item(),
+    # Page 7
+    "eq-gaussian-log-ratio": lambda v: (
+        log_normal(v["z"], v["mu_q"], v["sigma_q"]) - log_normal(v["z"], v["mu_p"], v["sigma_p"])
+    ),
+    "eq-gaussian-kl-1d": lambda v: kl_divergence(
+        Normal(row(v["mu_q"]), row(v["sigma_q"])), Normal(row(v["mu_p"]), row(v["sigma_p"]))
+    ).item(),
+    "eq-kl-additivity": lambda v: (
+        divergences.categorical_kl(log_chances(v, "a"), log_chances(v, "c"))
+        + divergences.categorical_kl(log_chances(v, "b"), log_chances(v, "d"))
+    ).item(),
+    "eq-gaussian-kl-diagonal": lambda v: divergences.diagonal_gaussian_kl(
+        row_of(v, "mu"), log_var(v["sigma1"], v["sigma2"]), row_of(v, "m"), log_var(v["s1"], v["s2"])
+    ).item(),
+    "def-normal-vector": lambda v: (
+        MultivariateNormal(row_of(v, "mu_q"), scale_tril=cholesky_factor(v, "l"))
+        .log_prob(row_of(v, "z"))
+        .exp()
+        .item()
+    ),
+    "eq-gaussian-kl-full": lambda v: divergences.full_gaussian_kl(
+        row_of(v, "mu_q"), covariance(v, "l"), row_of(v, "mu_p"), covariance(v, "m")
+    ).item(),
+    "eq-gaussian-kl": gaussian_rate,
+    "eq-gaussian-kl-gradient": lambda v: slope_of_gaussian_rate(v["mu"], v["v"]),
+    "eq-gaussian-kl-reverse": lambda v: divergences.reverse_gaussian_kl(
+        row_of(v, "mu"), log_var(v["sigma1"], v["sigma2"])
+    ).item(),
+    "eq-gaussian-kl-log-variance": lambda v: divergences.diagonal_gaussian_kl(
+        row_of(v, "mu"), row_of(v, "v"), row_of(v, "m"), row_of(v, "w")
+    ).item(),
+    # Page 11
+    "eq-training-kl": gaussian_rate,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from vaelib.symbolic.claims import Claim, ClaimError, Point
+from vaelib.symbolic.claims import Claim, Point
 from vaelib.symbolic.reading import Reading, Value, normal
 
 x, z, m = sp.symbols("x z m", real=True)
@@ -146,9 +146,7 @@ def posterior_by_definition(
     return normal(x, z, sigma**2) * normal(z, m, s**2) / evidence_integral(x, m, s, sigma)
 
 
-def posterior_moments(
-    x: Value = x, m: Value = m, s: Value = s, sigma: Value = sigma
-) -> tuple[Value, Value]:
+def posterior_moments(x: Value = x, m: Value = m, s: Value = s, sigma: Value = sigma) -> tuple[Value, Value]:
     r"""Mean and variance of the posterior of two normal distributions.
 
     .. math::
@@ -202,7 +200,7 @@ def grid_sum(terms: Sequence[Value], spacing: Value, dimensions: int) -> Value:
     return spacing**dimensions * sum(terms)
 
 
-def grid_evidence(points: int, *, sigma: float, x: float = 0.0, reach: float = 4.0) -> float:
+def grid_evidence(points: int, *, sigma: float, x: float = 0.0, reach: float = 6.0) -> float:
     r"""The evidence under a standard normal prior on one latent, by a grid of midpoints.
 
     .. math::
@@ -219,7 +217,7 @@ def grid_evidence(points: int, *, sigma: float, x: float = 0.0, reach: float = 4
     x : float
         What was seen.
     reach : float
-        How far the grid reaches, r; beyond 4 the prior has 0.006 % of its mass.
+        How far the grid reaches, r; beyond 6 the prior has two parts in a thousand million.
 
     Raises
     ------
@@ -248,7 +246,8 @@ def grid_error(points: int, dimensions: int, *, sigma: float) -> float:
         \frac{\widehat p_h(x)}{p(x)} - 1 = \left( \frac{\widehat p_h(x_1)}{p(x_1)} \right)^{\!J} - 1
 
     Prior and likelihood have independent coordinates here, so the sum over :math:`k^J` points is a product of
-    J equal sums, and its error is known without forming it. At x = 0 the grid lies as badly as it can.
+    J equal sums, and its error is known without forming it. At x = 0 a grid point, or the middle between
+    two, stands exactly on the posterior's peak: no other x is worse.
 
     Parameters
     ----------
@@ -264,11 +263,11 @@ def grid_error(points: int, dimensions: int, *, sigma: float) -> float:
     Book: def-grid, eq-conjugate-evidence.
     """
     exact = float(evidence_closed_form(0.0, 0.0, 1.0, sigma))
-    return (grid_evidence(points, sigma=sigma) / exact) ** dimensions - 1
+    return float((grid_evidence(points, sigma=sigma) / exact) ** dimensions - 1)
 
 
 def points_per_axis(dimensions: int, *, sigma: float, tolerance: float = 0.01) -> int:
-    r"""How many points an axis needs for a relative error below the tolerance; the grid then has :math:`k^J`.
+    r"""How many points k an axis needs for a small relative error; the whole grid then has :math:`k^J`.
 
     Parameters
     ----------
@@ -277,19 +276,25 @@ def points_per_axis(dimensions: int, *, sigma: float, tolerance: float = 0.01) -
     sigma : float
         Standard deviation of the likelihood; the prior's is 1.
     tolerance : float
-        Of the evidence, relative; at least 0.001, since the grid leaves out the prior's tails.
+        Of the evidence, relative.
 
     Raises
     ------
     ValueError
-        If the tolerance is smaller than that.
+        If the tolerance is so small that the prior's tails, which the grid leaves out, exceed it.
 
     References
     ----------
     Book: def-grid.
+
+    Examples
+    --------
+    >>> k = points_per_axis(2, sigma=0.5)
+    >>> k, k**2
+    (15, 225)
     """
-    if tolerance < 1e-3:
-        raise ValueError(f"tolerance is {tolerance}: the prior's tails, left out, limit it to 0.001")
+    if tolerance < 1e-8 * dimensions:
+        raise ValueError(f"tolerance is {tolerance}: the tails beyond the grid make {1e-8 * dimensions:g}")
     points = 2
     while abs(grid_error(points, dimensions, sigma=sigma)) > tolerance:
         points += 1
@@ -372,17 +377,44 @@ def _draw_evidence(rng: random.Random, point: Point) -> float:
 
 SYMMETRIC = "a normal density sees only the square of the distance, so point and mean may change places"
 
+
+def _symmetric(*densities: str) -> dict[str, str]:
+    return {f"the arguments of {density} swap": SYMMETRIC for density in densities}
+
+
 CLAIMS: dict[str, Claim] = {
-    "def-conditional": Claim(events),
+    "def-conditional": Claim(
+        events,
+        equivalent={"the arguments of P(A, B) swap": "that A and B both happen does not depend on the order"},
+    ),
     "eq-bayes-events": Claim(events),
-    "def-normal": Claim(one_normal),
-    "eq-density": Claim(one_normal),
+    "def-normal": Claim(one_normal, equivalent=_symmetric(r"\mathcal N(x; \mu, \sigma^2)")),
+    "eq-density": Claim(
+        one_normal,
+        method="quadrature",
+        equivalent=_symmetric(r"\mathcal N(x; \mu, \sigma^2)")
+        | {r"the arguments of \mathcal N(\mu; \mu, \sigma^2) swap": "both of them are the mean"},
+    ),
     "eq-bayes": Claim(finite),
     "eq-evidence": Claim(finite),
     "eq-odds": Claim(finite),
-    "eq-posterior-slope": Claim(two_normals),
-    "eq-conjugate": Claim(two_normals),
+    "eq-posterior-slope": Claim(
+        two_normals, equivalent=_symmetric(r"\mathcal N(x; z, \sigma^2)", r"\mathcal N(z; m, s^2)")
+    ),
+    "eq-conjugate": Claim(
+        two_normals,
+        equivalent=_symmetric(
+            r"\mathcal N \left( z; \frac{\sigma^2 m + s^2 x}{s^2 + \sigma^2}, "
+            r"\frac{s^2 \sigma^2}{s^2 + \sigma^2} \right)"
+        ),
+    ),
     "eq-precision": Claim(two_normals),
-    "eq-conjugate-evidence": Claim(two_normals, draws=_draw_evidence),
+    "eq-conjugate-evidence": Claim(
+        two_normals,
+        draws=_draw_evidence,
+        equivalent=_symmetric(
+            r"\mathcal N(x; z, \sigma^2)", r"\mathcal N(z; m, s^2)", r"\mathcal N(x; m, s^2 + \sigma^2)"
+        ),
+    ),
     "def-grid": Claim(on_a_grid),
 }
