@@ -499,7 +499,12 @@ def kl_by_quadrature(
     ----------
     Book: def-kl. Kullback and Leibler (1951), section 2.
     """
-    return quadrature(lambda z: _expected_log_ratio(log_q(z), log_p(z)), low, high, points=points)
+
+    def integrand(z: Tensor) -> Tensor:
+        q, log_ratio = _mass_and_log_ratio(log_q(z), log_p(z))
+        return -q * log_ratio
+
+    return quadrature(integrand, low, high, points=points)
 
 
 def total_variation_by_quadrature(
@@ -565,8 +570,9 @@ def jensen_shannon(
 
     def integrand(z: Tensor) -> Tensor:
         at_q, at_p = log_q(z), log_p(z)
-        at_m = _log_mixture(at_q, at_p)
-        return 0.5 * (_expected_log_ratio(at_q, at_m) + _expected_log_ratio(at_p, at_m))
+        sides = (_mass_and_log_ratio(at_q, at_p), _mass_and_log_ratio(at_p, at_q))
+        first, second = (mass * _log_excess_over_mixture(log_ratio) for mass, log_ratio in sides)
+        return 0.5 * (first + second)
 
     return quadrature(integrand, low, high, points=points)
 
@@ -653,8 +659,7 @@ def estimate_jensen_shannon(
     """
     sides = []
     for log_own, log_other, draws in ((log_q, log_p, draws_from_q), (log_p, log_q, draws_from_p)):
-        own = log_own(draws)
-        sides.append(_mean(own - _log_mixture(own, log_other(draws))))
+        sides.append(_mean(_log_excess_over_mixture(log_other(draws) - log_own(draws))))
     of_q, of_p = sides
     return Estimate(
         0.5 * (of_q.value + of_p.value), 0.5 * torch.hypot(of_q.standard_error, of_p.standard_error)
@@ -720,16 +725,15 @@ def _relative_entropy(log_q: Tensor, log_p: Tensor) -> Tensor:
     return torch.where(d.abs() < 1, q * _exp_minus_tangent(d.clamp(-1, 1)), log_p.exp() - q - q * d)
 
 
-def _expected_log_ratio(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """Return q log(q / p), and 0 where q is 0, whatever p is there."""
+def _mass_and_log_ratio(log_q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return q and log(p / q), the latter 0 where q is 0: no gradient shall meet infinity less infinity."""
     q = log_q.exp()
-    # The ratio is replaced, not the product: its gradient would be NaN where both are 0.
-    return q * torch.where(q > 0, log_q - log_p, 0)
+    return q, torch.where(q > 0, log_p - log_q, 0)
 
 
-def _log_mixture(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """Return log((q + p) / 2)."""
-    return torch.logaddexp(log_q, log_p) - math.log(2)
+def _log_excess_over_mixture(log_ratio: Tensor) -> Tensor:
+    """Return log(q / m), where m = (q + p) / 2, from log(p / q)."""
+    return math.log(2) - torch.logaddexp(log_ratio, torch.zeros_like(log_ratio))
 
 
 def _mean(terms: Tensor) -> Estimate:
