@@ -409,15 +409,15 @@ class Reader:
         )
 
     def brace(self) -> Node:
-        """An underbrace is what stands over it."""
-        self.take()
+        """An underbrace is what stands over it; who takes that away takes the brace with it."""
+        start = self.take().start
         inside = self.braced()
         if self.accept("_", "^"):
             self.take("{")
             depth = 1
             while depth:
                 depth += {"{": 1, "}": -1}.get(self.take().text, 0)
-        return inside
+        return Node(inside.kind, inside.text, inside.parts, start, self.last_end, inside.marks, inside.spans)
 
     # --- what binds a variable ----------------------------------------------------------------------------
 
