@@ -10,8 +10,11 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from vaelib import divergences, likelihoods, units
+from vaelib.models import VAE
+from vaelib.objectives import elbo_terms
 
 # A few hundred roundings of float64 at most, or the panels of the formula's own quadrature.
 RELATIVE = 1e-9
@@ -57,6 +60,10 @@ def log_normal(x: float, mean: float, deviation: float) -> float:
     return likelihoods.gaussian_log_likelihood(row(mean), row(x), log_var(deviation)).item()
 
 
+def pair(v: Values, name: str) -> torch.Tensor:
+    return row_of(v, name, count=2)
+
+
 def log_chances(v: Values, name: str) -> torch.Tensor:
     """Two probabilities and what they leave, as logits."""
     return row(v[f"{name}1"], v[f"{name}2"], 1 - v[f"{name}1"] - v[f"{name}2"]).log()
@@ -72,12 +79,49 @@ def covariance(v: Values, name: str) -> torch.Tensor:
 
 
 def gaussian_rate(v: Values) -> float:
-    return divergences.gaussian_kl(row_of(v, "mu"), log_var(v["sigma1"], v["sigma2"])).item()
+    return divergences.gaussian_kl(pair(v, "mu"), log_var(v["sigma1"], v["sigma2"])).item()
 
 
 def slope_of_gaussian_rate(mean: float, log_variance: float) -> float:
     at = row(mean).requires_grad_()
     return torch.autograd.grad(divergences.gaussian_kl(at, row(log_variance)), at)[0].item()
+
+
+class Guess(torch.nn.Module):
+    """An encoder that gives every x the same q."""
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.mean, self.log_var = mean, 2 * math.log(deviation)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map x to its mean and log-variance."""
+        return torch.full_like(x, self.mean), torch.full_like(x, self.log_var)
+
+
+def elbo_of_linear_vae(v: Values) -> float:
+    """Average two draws, at one deviation on either side: exact where the distortion is quadratic."""
+    decoder = torch.nn.Linear(1, 1)
+    model = VAE(Guess(v["mu"], v["sigma"]), decoder, latent_dim=1, likelihood="gaussian").double()
+    state = {"decoder.weight": row(v["w"]), "decoder.bias": row(v["b"])[0]}
+    model.load_state_dict({**state, "log_var": log_var(v["s"])[0, 0]})
+    noise = row(1.0, -1.0).mT
+    return elbo_terms(model, torch.full_like(noise, v["x"]), noise=noise).elbo.mean().item()
+
+
+def gap_of_linear_vae(v: Values) -> float:
+    total = v["w"] ** 2 + v["s"] ** 2
+    posterior = Normal(row(v["w"] * (v["x"] - v["b"]) / total), row(v["s"] / math.sqrt(total)))
+    return kl_divergence(Normal(row(v["mu"]), row(v["sigma"])), posterior).item()
+
+
+def rate_of_two(v: Values, *, among_themselves: bool) -> float:
+    """Average the KL of two data points' distributions to their mixture, or to the prior."""
+    both = torch.cat([log_chances(v, "c"), log_chances(v, "d")])
+    mixture = both.exp().mean(0, keepdim=True).log()
+    return (
+        divergences.categorical_kl(both, mixture if among_themselves else log_chances(v, "p")).mean().item()
+    )
 
 
 AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
@@ -114,6 +158,12 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-entropy-floor": lambda v: units.entropy_floor(row_of(v, "x")).item(),
     "eq-no-density": lambda v: coin_on_grey_levels(v["p"]),
     "eq-speckle": lambda v: torch.distributions.Bernoulli(row_of(v, "pi")).variance.sum().item(),
+    # Page 6
+    "eq-linear-posterior": lambda v: math.exp(log_normal(v["x"], v["b"], math.hypot(v["w"], v["s"]))),
+    "eq-linear-elbo": elbo_of_linear_vae,
+    "eq-linear-gap": gap_of_linear_vae,
+    "def-index-information": lambda v: rate_of_two(v, among_themselves=True),
+    "eq-surgery": lambda v: rate_of_two(v, among_themselves=False),
     # Page 7
     "eq-gaussian-log-ratio": lambda v: (
         log_normal(v["z"], v["mu_q"], v["sigma_q"]) - log_normal(v["z"], v["mu_p"], v["sigma_p"])
@@ -126,24 +176,24 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
         + divergences.categorical_kl(log_chances(v, "b"), log_chances(v, "d"))
     ).item(),
     "eq-gaussian-kl-diagonal": lambda v: divergences.diagonal_gaussian_kl(
-        row_of(v, "mu"), log_var(v["sigma1"], v["sigma2"]), row_of(v, "m"), log_var(v["s1"], v["s2"])
+        pair(v, "mu"), log_var(v["sigma1"], v["sigma2"]), pair(v, "m"), log_var(v["s1"], v["s2"])
     ).item(),
     "def-normal-vector": lambda v: (
-        MultivariateNormal(row_of(v, "mu_q"), scale_tril=cholesky_factor(v, "l"))
-        .log_prob(row_of(v, "z"))
+        MultivariateNormal(pair(v, "mu_q"), scale_tril=cholesky_factor(v, "l"))
+        .log_prob(pair(v, "z"))
         .exp()
         .item()
     ),
     "eq-gaussian-kl-full": lambda v: divergences.full_gaussian_kl(
-        row_of(v, "mu_q"), covariance(v, "l"), row_of(v, "mu_p"), covariance(v, "m")
+        pair(v, "mu_q"), covariance(v, "l"), pair(v, "mu_p"), covariance(v, "m")
     ).item(),
     "eq-gaussian-kl": gaussian_rate,
     "eq-gaussian-kl-gradient": lambda v: slope_of_gaussian_rate(v["mu"], v["v"]),
     "eq-gaussian-kl-reverse": lambda v: divergences.reverse_gaussian_kl(
-        row_of(v, "mu"), log_var(v["sigma1"], v["sigma2"])
+        pair(v, "mu"), log_var(v["sigma1"], v["sigma2"])
     ).item(),
     "eq-gaussian-kl-log-variance": lambda v: divergences.diagonal_gaussian_kl(
-        row_of(v, "mu"), row_of(v, "v"), row_of(v, "m"), row_of(v, "w")
+        pair(v, "mu"), pair(v, "v"), pair(v, "m"), pair(v, "w")
     ).item(),
     # Page 11
     "eq-training-kl": gaussian_rate,

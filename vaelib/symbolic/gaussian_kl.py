@@ -2,6 +2,7 @@
 
 import functools
 import math
+import random
 from collections.abc import Callable, Sequence
 
 import sympy as sp
@@ -26,7 +27,8 @@ def log_ratio(
 
     .. math::
 
-        \log \frac{q(z)}{p(z)}, \qquad q = \mathcal N(\mu_q, \sigma_q^2), \quad p = \mathcal N(\mu_p, \sigma_p^2)
+        \log \frac{q(z)}{p(z)}, \qquad
+        q = \mathcal N(\mu_q, \sigma_q^2), \quad p = \mathcal N(\mu_p, \sigma_p^2)
 
     References
     ----------
@@ -43,7 +45,8 @@ def kl_integral(
 
     .. math::
 
-        \int q(z) \log \frac{q(z)}{p(z)} \, dz, \qquad q = \mathcal N(\mu_q, \sigma_q^2), \quad p = \mathcal N(\mu_p, \sigma_p^2)
+        \int q(z) \log \frac{q(z)}{p(z)} \, dz, \qquad
+        q = \mathcal N(\mu_q, \sigma_q^2), \quad p = \mathcal N(\mu_p, \sigma_p^2)
 
     References
     ----------
@@ -111,10 +114,8 @@ def normal_vector(point: sp.Matrix, mean: sp.Matrix, factor: sp.Matrix) -> sp.Ex
     return sp.Mul(*(normal(entry, sp.S.Zero, sp.S.One) for entry in u)) / factor.det()
 
 
-def integral_over_plane(
-    function: Callable[[sp.Matrix], sp.Expr], mean: sp.Matrix, factor: sp.Matrix
-) -> sp.Expr:
-    r"""Integrate a polynomial times the exponential of a quadratic form, one normal moment after the other.
+def integral_over_plane(function: Callable[[sp.Matrix], Value], mean: sp.Matrix, factor: sp.Matrix) -> Value:
+    r"""Integrate a polynomial times the exponential of a quadratic form, as normal moments.
 
     .. math::
 
@@ -126,42 +127,64 @@ def integral_over_plane(
         :math:`f`; logarithms of densities in it are expanded to polynomials. What is no polynomial times such
         an exponential is left as an integral.
     mean, factor : Matrix
-        :math:`\mu` and :math:`L`: any will do, and those of the density in :math:`f` make it quick.
+        :math:`\mu` and :math:`L`, those of the density in :math:`f`: then only standard normal moments are
+        left. With others the result is the same, and longer.
     """
-    u = sp.Matrix(sp.symbols(f"u1:{len(mean) + 1}", real=True))
-    body = sp.expand_log(function(mean + factor * u), force=True) * factor.det()
-    for entry in u:
-        body = _over_line(body, entry)
-    return body
+    u = tuple(sp.symbols(f"u1:{len(mean) + 1}", real=True))
+    value = function(mean + factor * sp.Matrix(u))
+    if isinstance(value, sp.MatrixBase):  # each entry of it
+        return value.applyfunc(lambda part: _integral_over_noise(part * factor.det(), u))
+    return _integral_over_noise(value * factor.det(), u)
 
 
 @functools.lru_cache(maxsize=1024)
-def _over_line(body: sp.Expr, u: sp.Symbol) -> sp.Expr:
-    """Integrate over u from minus to plus infinity."""
-    return sp.Add(*(_term_over_line(term, u) for term in sp.Add.make_args(body)))
+def _integral_over_noise(body: sp.Expr, u: tuple[sp.Symbol, ...]) -> sp.Expr:
+    terms = sp.Add.make_args(sp.expand_log(body, force=True))
+    return sp.Add(*(_term_over_noise(term, u) for term in terms))
 
 
-def _term_over_line(term: sp.Expr, u: sp.Symbol) -> sp.Expr:
-    exponent, rest = sp.S.Zero, sp.S.One
-    for part in sp.Mul.make_args(term):
-        if isinstance(part, sp.exp):
-            exponent += part.args[0]
-        else:
-            rest *= part
-    exponent, rest = sp.expand(exponent), sp.expand(rest)
-    quadratic = rest.is_polynomial(u) and exponent.is_polynomial(u) and sp.degree(exponent, u) == 2
-    if not quadratic:
-        return sp.Integral(term, (u, -sp.oo, sp.oo))
-    # -a u^2 + b u + c, the density of a normal number around b / 2a but for a factor
-    minus_a, b, c = (exponent.coeff(u, k) for k in (2, 1, 0))
-    centre, width = -b / (2 * minus_a), 1 / sp.sqrt(-2 * minus_a)
+def _term_over_noise(term: sp.Expr, u: tuple[sp.Symbol, ...]) -> sp.Expr:
+    factors = sp.Mul.make_args(term)
+    exponent = sp.expand(sp.Add(*(part.args[0] for part in factors if isinstance(part, sp.exp))))
+    rest = sp.expand(sp.Mul(*(part for part in factors if not isinstance(part, sp.exp))))
+    if not (exponent.is_polynomial(*u) and rest.is_polynomial(*u)):
+        return sp.Integral(term, *((symbol, -sp.oo, sp.oo) for symbol in reversed(u)))
+    # Complete the square: around its peak the exponent is minus half the square of C^-1 (u - peak).
+    at_zero = dict.fromkeys(u, 0)
+    precision = -sp.hessian(exponent, u)
+    slope = sp.Matrix([sp.diff(exponent, symbol).subs(at_zero) for symbol in u])
+    if precision == sp.eye(len(u)):
+        spread, peak = precision, slope
+    else:
+        spread = precision.inv().cholesky(hermitian=False)
+        peak = precision.inv() * slope
+    height = sp.exp(exponent.subs(at_zero) + (slope.T * peak)[0, 0] / 2)
+    return height * spread.det() * sp.sqrt(2 * sp.pi) ** len(u) * _mean_of_polynomial(rest, u, peak, spread)
+
+
+def _mean_of_polynomial(
+    polynomial: sp.Expr, u: tuple[sp.Symbol, ...], mean: sp.Matrix, factor: sp.Matrix
+) -> sp.Expr:
+    """The mean of a polynomial in u = mean + factor t, where t is standard normal."""
+    t = sp.symbols(f"t1:{len(u) + 1}", real=True)
+    moved = dict(zip(u, mean + factor * sp.Matrix(t), strict=True))
     total = sp.S.Zero
-    for (power,), coefficient in sp.Poly(rest, u).terms():
-        total += coefficient * sum(
-            math.comb(power, k) * centre ** (power - k) * width**k * standard_moment(k)
-            for k in range(power + 1)
-        )
-    return total * sp.exp(c - b**2 / (4 * minus_a)) * width * sp.sqrt(2 * sp.pi)
+    for powers, coefficient in _monomials(polynomial, u):
+        monomial = sp.Mul(*(moved[symbol] ** power for symbol, power in zip(u, powers, strict=True)))
+        for inner, weight in _monomials(sp.expand(monomial), t):
+            total += coefficient * weight * math.prod(map(standard_moment, inner), start=sp.S.One)
+    return total
+
+
+def _monomials(polynomial: sp.Expr, u: Sequence[sp.Symbol]) -> list[tuple[tuple[int, ...], sp.Expr]]:
+    """Powers and coefficients of an expanded polynomial."""
+    found: dict[tuple[int, ...], sp.Expr] = {}
+    for term in sp.Add.make_args(polynomial):
+        coefficient, power = term.as_independent(*u, as_Add=False)
+        at = power.as_powers_dict()
+        powers = tuple(int(at.get(symbol, 0)) for symbol in u)
+        found[powers] = found.get(powers, sp.S.Zero) + coefficient
+    return list(found.items())
 
 
 def plane(mean: sp.Matrix, factor: sp.Matrix) -> Space:
@@ -171,8 +194,15 @@ def plane(mean: sp.Matrix, factor: sp.Matrix) -> Space:
 
 
 means_q, means_p = (sp.Matrix(sp.symbols(f"mu_{name}1:3", real=True)) for name in "qp")
-_q, _p = (sp.symbols(f"{name}11 {name}21 {name}22", positive=True) for name in "lm")
-factor_q, factor_p = (sp.Matrix([[f[0], 0], [f[1], f[2]]]) for f in (_q, _p))
+
+
+def cholesky_factor(name: str) -> sp.Matrix:
+    """A lower triangular matrix of symbols with a positive diagonal."""
+    (first, last), below = sp.symbols(f"{name}11 {name}22", positive=True), sp.Symbol(f"{name}21", real=True)
+    return sp.Matrix([[first, 0], [below, last]])
+
+
+factor_q, factor_p = cholesky_factor("l"), cholesky_factor("m")
 
 
 def kl_of_vectors(
@@ -214,11 +244,11 @@ def kl_of_coordinates(q: Coordinates, p: Coordinates) -> sp.Expr:
 
 
 def tidy(expression: sp.Expr) -> sp.Expr:
-    """Simplify, with the logarithm of each determinant as a sum."""
+    """Return a numerator that is zero if the expression is; determinants in logarithms are factored."""
     apart = expression.replace(
         lambda e: isinstance(e, sp.log), lambda e: sp.expand_log(sp.log(sp.factor(e.args[0])), force=True)
     )
-    return sp.cancel(sp.expand(apart))
+    return sp.expand(sp.numer(sp.together(apart)))
 
 
 between_two = Reading(
@@ -229,20 +259,17 @@ between_two = Reading(
     }
 )  # fmt: skip
 
-# Two distributions of a coin, and two of a die with three sides, with nothing said about the probabilities.
-CHANCES = {name: sp.symbols(f"{name}1:4", positive=True) for name in ("a", "b", "c", "d")}
+# Four distributions on three values, with nothing said about their probabilities.
+CHANCES = {name: sp.symbols(f"{name}1:3", positive=True) for name in ("a", "b", "c", "d")}
 
 
 def chance(name: str) -> Callable[[Value], sp.Expr]:
-    """Return one of four distributions on three values at most, its last probability what the others leave."""
-
-    def at(value: Value) -> sp.Expr:
-        free = CHANCES[name][: 1 if name in "ac" else 2]
-        return [*free, 1 - sp.Add(*free)][int(value)]
-
-    return at
+    """Return one of four distributions on 1, 2 and 3; the last probability is what the others leave."""
+    first, second = CHANCES[name]
+    return lambda value: [first, second, 1 - first - second][int(value) - 1]
 
 
+THREE = [sp.Integer(k) for k in (1, 2, 3)]
 q_1, p_1, q_2, p_2 = chance("a"), chance("c"), chance("b"), chance("d")
 independent = Reading(
     {
@@ -250,15 +277,17 @@ independent = Reading(
         "q": lambda a, b: q_1(a) * q_2(b),
         "p": lambda a, b: p_1(a) * p_2(b),
     },
-    domains={"z_1": [sp.S.Zero, sp.S.One], "z_2": [sp.S.Zero, sp.S.One, sp.Integer(2)]},
+    domains={"z_1": THREE, "z_2": THREE},
 )  # fmt: skip
 
 
 def q_of_vectors(point: sp.Matrix) -> sp.Expr:
+    """A normal vector's density, with any mean and covariance."""
     return normal_vector(point, means_q, factor_q)
 
 
 def p_of_vectors(point: sp.Matrix) -> sp.Expr:
+    """Another one's."""
     return normal_vector(point, means_p, factor_p)
 
 
@@ -285,9 +314,7 @@ other_mus, other_sigmas = sp.symbols("m1:3", real=True), sp.symbols("s1:3", posi
 other_log_vars = sp.symbols("w1:3", real=True)
 
 
-def diagonal(
-    means: Sequence[sp.Expr], deviations: Sequence[sp.Expr]
-) -> Callable[[sp.Matrix], sp.Expr]:
+def diagonal(means: Sequence[sp.Expr], deviations: Sequence[sp.Expr]) -> Callable[[sp.Matrix], sp.Expr]:
     """Return the density of a normal vector with independent coordinates."""
     return lambda point: sp.Mul(
         *(normal(a, m, s**2) for a, m, s in zip(point, means, deviations, strict=True))
@@ -295,6 +322,7 @@ def diagonal(
 
 
 def plane_of(means: Sequence[sp.Expr], deviations: Sequence[sp.Expr]) -> Space:
+    """The plane, as a vector with these means and deviations sees it."""
     return plane(sp.Matrix(means), sp.diag(*deviations))
 
 
@@ -319,7 +347,6 @@ by_log_vars = Reading(
         "q": q_by_log_var, "p": p_by_log_var, "J": sp.Integer(2),
         r"\mu": {q_by_log_var: mus, p_by_log_var: other_mus},
         "v": {q_by_log_var: log_vars, p_by_log_var: other_log_vars},
-        "d": [a - b for a, b in zip(log_vars, other_log_vars, strict=True)],
     },
     domains={"z": plane_of(mus, from_log_vars(log_vars))},
 )  # fmt: skip
@@ -333,9 +360,7 @@ encoder_and_prior = Reading(
     },
     domains={"z": plane_of(mus, sigmas)},
 )  # fmt: skip
-prior_and_encoder = Reading(
-    encoder_and_prior.names, domains={"z": plane_of([sp.S.Zero] * 2, [sp.S.One] * 2)}
-)
+prior_and_encoder = Reading(encoder_and_prior.names, domains={"z": plane_of([sp.S.Zero] * 2, [sp.S.One] * 2)})
 one_latent = Reading(
     {
         r"\mu": mu, "v": log_var, "x": sp.Symbol("x"), "z": z,
@@ -344,18 +369,41 @@ one_latent = Reading(
     }
 )  # fmt: skip
 
-CHANCE_RANGES = {name.name: (0.1, 0.45) for names in CHANCES.values() for name in names}
-ENCODER_AND_PRIOR = Claim(encoder_and_prior)
+
+def drawn_log_ratio(rng: random.Random, means: Sequence[float], deviations: Sequence[float]) -> float:
+    """The log of q over the prior at a draw from q, summed over the latents."""
+    total = 0.0
+    for mean, deviation in zip(means, deviations, strict=True):
+        draw = rng.gauss(mean, deviation)
+        total += draw**2 / 2 - ((draw - mean) / deviation) ** 2 / 2 - math.log(deviation)
+    return total
+
+
+ENCODER_AND_PRIOR = Claim(
+    encoder_and_prior,
+    draws=lambda rng, at: drawn_log_ratio(rng, (at["mu1"], at["mu2"]), (at["sigma1"], at["sigma2"])),
+)
 
 CLAIMS = {
     "eq-gaussian-log-ratio": Claim(between_two),
     "eq-gaussian-moments": Claim(between_two),
     "eq-gaussian-kl-1d": Claim(
-        between_two, draws=lambda rng, at: _drawn_log_ratio(rng.gauss(at["mu_q"], at["sigma_q"]), at)
+        between_two,
+        # In units of p's deviation, and from p's mean: there p is the standard normal distribution.
+        draws=lambda rng, at: drawn_log_ratio(
+            rng, [(at["mu_q"] - at["mu_p"]) / at["sigma_p"]], [at["sigma_q"] / at["sigma_p"]]
+        ),
     ),
-    "eq-kl-additivity": Claim(independent, ranges=CHANCE_RANGES),
+    "eq-kl-additivity": Claim(
+        independent, ranges={name.name: (0.1, 0.45) for names in CHANCES.values() for name in names}
+    ),
     "eq-gaussian-kl-diagonal": Claim(between_diagonals),
-    "def-normal-vector": Claim(one_vector),
+    "def-normal-vector": Claim(
+        one_vector,
+        equivalent={
+            r"the arguments of \mathcal N(z; \mu, \Sigma) swap": "z and mu enter as a squared difference"
+        },
+    ),
     "eq-quadratic-form": Claim(one_vector),
     "eq-gaussian-kl-full": Claim(between_vectors, simplify=tidy),
     "eq-gaussian-kl": ENCODER_AND_PRIOR,
@@ -364,8 +412,3 @@ CLAIMS = {
     "eq-gaussian-kl-log-variance": Claim(by_log_vars),
     "eq-tangent-gap": Claim(Reading({"v": log_var})),
 }
-
-
-def _drawn_log_ratio(value: float, at: dict[str, float]) -> float:
-    off_q, off_p = (value - at["mu_q"]) / at["sigma_q"], (value - at["mu_p"]) / at["sigma_p"]
-    return math.log(at["sigma_p"] / at["sigma_q"]) - off_q**2 / 2 + off_p**2 / 2

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sympy as sp
 
 from vaelib.symbolic.claims import Claim
-from vaelib.symbolic.gaussian_kl import kl_closed_form, kl_of_coordinates
+from vaelib.symbolic.gaussian_kl import ENCODER_AND_PRIOR, kl_closed_form, kl_of_coordinates
 from vaelib.symbolic.reading import Density, Reading, normal
 
 PIXELS = LATENTS = sp.Integer(2)
@@ -145,6 +145,7 @@ CLAIMS = {
             }
         )
     ),
+    "eq-training-kl": ENCODER_AND_PRIOR,
     "eq-training-draw": Claim(
         Reading(
             {
