@@ -88,6 +88,21 @@ def jensen_shannon(total: Callable[..., Value], q: Callable[..., Value], p: Call
     )
 
 
+def square_root(matrix: sp.MatrixBase) -> sp.MatrixBase:
+    r"""The positive definite root R of a positive definite matrix in the plane.
+
+    By Cayley and Hamilton :math:`R^2 - \operatorname{tr}(R) R + |R| I = 0`, with :math:`|R|^2` and
+    :math:`\operatorname{tr}(R)^2 - 2 |R|` the matrix's own determinant and trace. A diagonal matrix, of any
+    size, has the roots of its entries.
+    """
+    if matrix.is_diagonal():
+        return matrix.applyfunc(sp.sqrt)
+    if matrix.shape != (2, 2):
+        raise ReadingError(f"the root of a matrix of shape {matrix.shape}: only planes have one here")
+    size = sp.sqrt(matrix.det())
+    return (matrix + size * sp.eye(2)) / sp.sqrt(matrix.trace() + 2 * size)
+
+
 def between_bars(value: Value) -> Value:
     """What bars say: the determinant of a matrix, the size of a set, the absolute value of a number."""
     if isinstance(value, sp.MatrixBase):
@@ -267,6 +282,10 @@ class _Evaluation:
         if all(part.kind in {"name", "number"} for part in node.parts) and whole in self.reading.names:
             return self.reading.names[whole]
         base, exponent = map(self.value, node.parts)
+        if isinstance(base, sp.MatrixBase) and exponent == sp.Rational(1, 2):
+            return square_root(base)
+        if isinstance(base, sp.MatrixBase) and not exponent.is_integer:
+            raise ReadingError(f"a matrix to the power {exponent}")
         return sp.exp(exponent) if base == sp.E else base**exponent
 
     def _transpose(self, node: Node) -> Value:
@@ -376,6 +395,9 @@ class _Evaluation:
     def _derivative(self, node: Node) -> Value:
         body, *variables = node.parts
         symbols = [self.value(variable) for variable in variables]
+        if len(symbols) == 1 and isinstance(symbols[0], sp.MatrixBase):  # the gradient, of the same shape
+            value = self.value(body)
+            return symbols[0].applyfunc(lambda entry: sp.Derivative(value, entry))
         if not all(isinstance(symbol, sp.Symbol) for symbol in symbols):
             raise ReadingError(f"a derivative with respect to {symbols}, which are not all symbols")
         return sp.Derivative(self.value(body), *symbols)
