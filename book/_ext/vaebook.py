@@ -163,7 +163,7 @@ def ledger_markdown(rows: dict[str, dict[str, Any]]) -> str:
         lines += [
             f"## {{doc}}`{page}`",
             "",
-            "| Equation | Label | Checks | Tolerance | Mutants | The check's code | This build |",
+            "| Equation | Label | Checks | Tolerance | Mutants | Now | Code |",
             "|---|---|---|---|---|---|---|",
         ]
         for label, row in rows.items():
@@ -174,8 +174,8 @@ def ledger_markdown(rows: dict[str, dict[str, Any]]) -> str:
                     ", ".join(row["kinds"]),
                     row["tolerance"],
                     f"{row['killed']}/{row['mutants']}",
-                    f"`{row['code']}`",
                     "does not hold" if row["trouble"] else "holds",
+                    f"`{row['code'].rpartition('/')[2]}`",
                 ]
                 lines.append(f"| {' | '.join(cells)} |")
         code = sorted({row["code"].partition(":")[0] for row in rows.values() if row["page"] == page})
