@@ -144,7 +144,7 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
         + rate_of_coin(v)
         - 1.5 * math.log(math.pi / v["w"])
     ),
-    "eq-best-variance": lambda v: -units.gaussian_nll(squared_error(v), math.sqrt(squared_error(v) / 3), 3),
+    "eq-best-sigma": lambda v: -units.gaussian_nll(squared_error(v), math.sqrt(squared_error(v) / 3), 3),
     "eq-calibrated": lambda v: (
         1.5 / units.beta_of_weight(v["w"], squared_error=squared_error(v), data_dim=3) + rate_of_coin(v)
     ),

@@ -96,7 +96,7 @@ def best_variance(x: Sequence[sp.Expr], mean: Sequence[sp.Expr]) -> sp.Expr:
 
     References
     ----------
-    Book: eq-best-variance. Rybkin, Daniilidis and Levine (2021), section 3.
+    Book: eq-best-sigma. Rybkin, Daniilidis and Levine (2021), section 3.
     """
     variance = sp.Symbol("v", positive=True)
     slope = sp.diff(nll(gaussian(x, mean, variance)), variance)
@@ -213,7 +213,7 @@ best = Reading(
 
 
 def best_variance_is_a_maximum() -> None:
-    r"""Prove eq-best-variance: :math:`t - 1 \ge \log t` with :math:`t = \sigma_\star^2 / \sigma^2`."""
+    r"""Prove eq-best-sigma: :math:`t - 1 \ge \log t` with :math:`t = \sigma_\star^2 / \sigma^2`."""
     t = sp.Symbol("t", positive=True)
     gap = (nll(gaussian(x, mu, mean_square / t)) - nll(gaussian(x, mu, mean_square))) / D
     if not sp.simplify(sp.expand_log(2 * gap - (t - 1 - sp.log(t)), force=True)) == 0:
@@ -288,7 +288,7 @@ CLAIMS = {
     "eq-logits": Claim(coins_from_logits, ranges=BETWEEN),
     "eq-gaussian": Claim(normal_pixels),
     "eq-dial": Claim(weighted, ranges=RATE),
-    "eq-best-variance": Claim(
+    "eq-best-sigma": Claim(
         best,
         tight=[{"sigma": lambda v: math.sqrt(sum((v[f"x{d}"] - v[f"mu{d}"]) ** 2 for d in (1, 2, 3)) / 3)}],
         proof=best_variance_is_a_maximum,
