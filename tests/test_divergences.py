@@ -482,6 +482,17 @@ def test_a_matrix_that_is_no_covariance_is_named(function: Callable[..., Tensor]
         function(mean[0], torch.full((2, 2), math.nan), mean[0], good[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_asymmetry_of_rounding_is_forgiven(dtype: torch.dtype) -> None:
+    cov = covariance(3, 10.0, dtype, 0)
+    rounded = cov.clone()
+    rounded[0, 2] += 8 * torch.finfo(dtype).eps
+    mean = torch.zeros(3, dtype=dtype)
+    assert not torch.equal(rounded, rounded.mT)
+    for function in (full_gaussian_kl, full_gaussian_wasserstein2):
+        assert function(mean, rounded, mean, cov).item() == pytest.approx(0, abs=1e-6)
+
+
 # --- Wasserstein ----------------------------------------------------------------------------------------
 
 
