@@ -10,7 +10,15 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import (
+    Categorical,
+    LogNormal,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
+from torch.nn import functional
 
 from vaelib import divergences, likelihoods, units
 from vaelib.models import VAE
@@ -78,6 +86,21 @@ def covariance(v: Values, name: str) -> torch.Tensor:
     return cholesky_factor(v, name) @ cholesky_factor(v, name).mT
 
 
+def kl_on_three(v: Values) -> float:
+    return divergences.categorical_kl(log_chances(v, "q"), log_chances(v, "p")).item()
+
+
+def slope_of_fit(v: Values, *, target_first: bool) -> float:
+    """Differentiate the KL between a mixture and one normal distribution, by quadrature, in the latter's mean."""
+    mean = torch.tensor(v["m"], dtype=torch.float64, requires_grad=True)
+    bumps = Normal(torch.tensor([v["a"], v["b"]], dtype=torch.float64), v["c"])
+    shares = Categorical(torch.tensor([v["w"], 1 - v["w"]], dtype=torch.float64))
+    p, q = MixtureSameFamily(shares, bumps), Normal(mean, v["s"])
+    both = (p.log_prob, q.log_prob) if target_first else (q.log_prob, p.log_prob)
+    kl = divergences.kl_by_quadrature(*both, -12, 12)
+    return torch.autograd.grad(kl, mean)[0].item()
+
+
 def gaussian_rate(v: Values) -> float:
     return divergences.gaussian_kl(pair(v, "mu"), log_var(v["sigma1"], v["sigma2"])).item()
 
@@ -124,6 +147,55 @@ def rate_of_two(v: Values, *, among_themselves: bool) -> float:
     )
 
 
+def log_mixture(v: Values, means: torch.Tensor) -> torch.Tensor:
+    """The log-density at x of two normal distributions with the chances c1 and c2."""
+    bumps = torch.distributions.Normal(means, row(v["sigma1"], v["sigma2"])[0])
+    chances = torch.distributions.Categorical(row(v["c1"], v["c2"])[0])
+    return torch.distributions.MixtureSameFamily(chances, bumps).log_prob(row(v["x"])[0, 0])
+
+
+def slope_of_mixture(v: Values) -> float:
+    """Its derivative in the first mean, by automatic differentiation."""
+    means = row(v["mu1"], v["mu2"])[0].requires_grad_()
+    return torch.autograd.grad(log_mixture(v, means), means)[0][0].item()
+
+
+def best_normal(v: Values) -> float:
+    """The mean log-likelihood of three weighted points under the normal with their mean and variance."""
+    points, shares = row_of(v, "x")[0], row_of(v, "d")[0]
+    shares = shares / shares.sum()
+    mean = (shares * points).sum()
+    variance = (shares * (points - mean).square()).sum()
+    each = likelihoods.gaussian_log_likelihood(mean.expand(3, 1), points[:, None], variance.log())
+    return (shares * each).sum().item()
+
+
+def interval_ends(v: Values) -> tuple[torch.Tensor, ...]:
+    return tuple(row(v[name]) for name in ("a_q", "b_q", "a_p", "b_p"))
+
+
+def in_a_plane(v: Values) -> list[torch.Tensor]:
+    """Return mean and covariance of q and of p from the entries of their Cholesky factors."""
+    found = []
+    for name in "qp":
+        across, below, up = (v[f"l_{name}{k}"] for k in (1, 2, 3))
+        factor = torch.tensor([[across, 0.0], [below, up]], dtype=torch.float64)
+        found += [row_of(v, f"m_{name}", 2).squeeze(0), factor @ factor.mT]
+    return found
+
+
+def coins_kl(a: float, b: float) -> float:
+    return divergences.bernoulli_kl(torch.logit(row(a)), torch.logit(row(b))).item()
+
+
+def pull(v: Values) -> float:
+    """How fast KL grows with the distance of the means, by automatic differentiation."""
+    mean = row(v["delta"]).requires_grad_()
+    divergences.gaussian_kl(mean, torch.zeros_like(mean)).sum().backward()
+    assert mean.grad is not None
+    return mean.grad.item()
+
+
 AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     # Page 1
     "def-normal": lambda v: math.exp(log_normal(v["x"], v["mu"], v["sigma"])),
@@ -133,6 +205,10 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
         - log_normal(v["x"], v["m"], math.hypot(v["s"], v["sigma"]))
     ),
     "eq-conjugate-evidence": lambda v: math.exp(log_normal(v["x"], v["m"], math.hypot(v["s"], v["sigma"]))),
+    # Page 2
+    "eq-mixture": lambda v: log_mixture(v, row(v["mu1"], v["mu2"])[0]).exp().item(),
+    "eq-mixture-gradient": slope_of_mixture,
+    "eq-normal-fit": best_normal,
     # Page 3
     "eq-bernoulli": lambda v: -bernoulli_loss(v),
     "eq-logits": lambda v: -likelihoods.bernoulli_log_likelihood(row_of(v, "l"), row_of(v, "x")).item(),
@@ -158,6 +234,21 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-entropy-floor": lambda v: units.entropy_floor(row_of(v, "x")).item(),
     "eq-no-density": lambda v: coin_on_grey_levels(v["p"]),
     "eq-speckle": lambda v: torch.distributions.Bernoulli(row_of(v, "pi")).variance.sum().item(),
+    # Page 5
+    "def-entropy": lambda v: Categorical(logits=log_chances(v, "q")).entropy().item(),
+    "def-cross-entropy": lambda v: functional.cross_entropy(
+        log_chances(v, "p"), log_chances(v, "q").exp()
+    ).item(),
+    "def-kl": kl_on_three,
+    "eq-kl-cross-entropy": kl_on_three,
+    "eq-bernoulli-kl": lambda v: divergences.bernoulli_kl(
+        torch.logit(row(v["pi_q"])), torch.logit(row(v["pi_p"]))
+    ).item(),
+    "eq-categorical-kl": kl_on_three,
+    "eq-normal-entropy": lambda v: Normal(row(v["mu"]), row(v["sigma"])).entropy().item(),
+    "eq-change-of-variables": lambda v: LogNormal(row(v["mu_q"]), row(v["sigma_q"])).entropy().item(),
+    "eq-forward-fit": lambda v: slope_of_fit(v, target_first=True),
+    "eq-reverse-fit": lambda v: slope_of_fit(v, target_first=False),
     # Page 6
     "eq-linear-posterior": lambda v: math.exp(log_normal(v["x"], v["b"], math.hypot(v["w"], v["s"]))),
     "eq-linear-elbo": elbo_of_linear_vae,
@@ -197,4 +288,24 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     ).item(),
     # Page 11
     "eq-training-kl": gaussian_rate,
+    # Page 10
+    "def-js": lambda v: (
+        (coins_kl(v["a"], (v["a"] + v["b"]) / 2) + coins_kl(v["b"], (v["a"] + v["b"]) / 2)) / 2
+    ),
+    "eq-uniform-tv": lambda v: divergences.uniform_total_variation(*interval_ends(v)).item(),
+    "eq-uniform-shift": lambda v: divergences.uniform_total_variation(
+        row(v["delta"]), row(1 + v["delta"]), row(0.0), row(1.0)
+    ).item(),
+    "eq-gaussian-tv": lambda v: divergences.gaussian_total_variation(
+        row(v["mu_q"]), log_var(v["sigma"]), row(v["mu_p"]), log_var(v["sigma"])
+    ).item(),
+    "eq-gaussian-w2": lambda v: divergences.diagonal_gaussian_wasserstein2(
+        row(v["mu_q"]), log_var(v["sigma_q"]), row(v["mu_p"]), log_var(v["sigma_p"])
+    ).item(),
+    "eq-gaussian-w2-full": lambda v: divergences.full_gaussian_wasserstein2(*in_a_plane(v)).item(),
+    "eq-pull": pull,
+    "eq-pinsker": lambda v: math.sqrt(coins_kl(v["a"], v["b"]) / 2),
+    "eq-matched": lambda v: (
+        torch.distributions.Normal(0.0, row(v["s"], v["c"]).norm()).log_prob(row(v["z"])).exp().item()
+    ),
 }
