@@ -91,7 +91,7 @@ def kl_on_three(v: Values) -> float:
 
 
 def slope_of_fit(v: Values, *, target_first: bool) -> float:
-    """Differentiate the KL between a mixture and one normal distribution, by quadrature, in the latter's mean."""
+    """Differentiate the KL between a mixture and one normal distribution in the latter's mean."""
     mean = torch.tensor(v["m"], dtype=torch.float64, requires_grad=True)
     bumps = Normal(torch.tensor([v["a"], v["b"]], dtype=torch.float64), v["c"])
     shares = Categorical(torch.tensor([v["w"], 1 - v["w"]], dtype=torch.float64))
