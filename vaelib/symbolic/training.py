@@ -130,6 +130,11 @@ CLAIMS = {
         ),
         ranges={f"pi{d}": (0.1, 0.9) for d in (1, 2)},
         simplify=lambda difference: sp.simplify(difference.rewrite(sp.exp)),
+        equivalent={
+            r"the arguments of \mathcal N\bigl(z; \mu, \operatorname{diag}(\sigma^2)\bigr) swap": (
+                "a normal density sees only the distance between point and mean"
+            )
+        },
     ),
     "eq-training-elbo": BOUND,
     "eq-bound-in-a-minute": BOUND,
