@@ -99,7 +99,8 @@ def square_root(matrix: sp.MatrixBase) -> sp.MatrixBase:
         return matrix.applyfunc(sp.sqrt)
     if matrix.shape != (2, 2):
         raise ReadingError(f"the root of a matrix of shape {matrix.shape}: only planes have one here")
-    size = sp.sqrt(matrix.det())
+    (a, b), (c, d) = matrix.tolist()
+    size = sp.sqrt(sp.factor(a * d - b * c))  # often a square: of a product of diagonals, say
     return (matrix + size * sp.eye(2)) / sp.sqrt(matrix.trace() + 2 * size)
 
 
