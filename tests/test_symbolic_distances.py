@@ -68,6 +68,27 @@ def test_substituting_phi_leaves_the_integral_over_quantiles_as_it_was() -> None
     assert number(found.doit()) == pytest.approx(float(expected), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "laws", [(0.0, 1.0, 2.0, 1.0), (0.3, 0.5, -0.4, 1.7), (1.0, 2.0, 1.0, 0.4), (0.5, 1.0, 0.5, 1.0)]
+)
+def test_gaussian_total_variation_is_that_of_vaelib_and_of_quadrature(
+    laws: tuple[float, float, float, float],
+) -> None:
+    mean_q, sigma_q, mean_p, sigma_p = laws
+    found = distances.gaussian_total_variation(*laws)
+    means, log_vars = (mean_q, mean_p), (2 * math.log(sigma_q), 2 * math.log(sigma_p))
+    expected = divergences.gaussian_total_variation(
+        *(tensor(x) for pair in zip(means, log_vars, strict=True) for x in pair)
+    )
+    assert found == pytest.approx(expected.item(), abs=1e-14)
+    cuts = [-20, *distances.crossings(*laws), 20]
+    by_quadrature = mpmath.quad(
+        lambda z: abs(mpmath.npdf(z, mean_q, sigma_q) - mpmath.npdf(z, mean_p, sigma_p)) / 2,
+        sorted({*cuts, mean_q, mean_p}),
+    )
+    assert found == pytest.approx(float(by_quadrature), abs=1e-10)
+
+
 @pytest.mark.parametrize("ends", INTERVALS)
 def test_pieces_integrate_densities_with_steps_exactly(ends: tuple[float, float, float, float]) -> None:
     values = dict(zip(("a_q", "b_q", "a_p", "b_p"), ends, strict=True))
@@ -160,6 +181,7 @@ def test_cheapest_pairing_is_scipys_wasserstein_distance(points: tuple[float, ..
         distances.no_event_tells_more_apart,
         distances.coins_obey_pinsker,
         distances.jensen_shannon_stays_below,
+        distances.deviations_stay_below_rates,
         distances.no_encoder_is_cheaper,
     ],
 )

@@ -1,12 +1,13 @@
 """Total variation, Jensen-Shannon and Wasserstein beside KL, from their definitions. Book: page 10."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
 
-from vaelib.symbolic.claims import Claim, ClaimError
+from vaelib.symbolic.claims import Claim, ClaimError, solved
 from vaelib.symbolic.reading import Functional, Reading, Space, Value, normal
 
 z, u, t = sp.symbols("z u t", real=True)
@@ -123,6 +124,64 @@ def gaussian_wasserstein(
     shift = mean_q + sigma_q * t - mean_p - sigma_p * t
     cost = shift**order if order == 2 else sp.Abs(shift) ** order
     return sp.Integral(cost * normal(t, 0, 1), (t, -sp.oo, sp.oo)) ** (sp.S.One / order)
+
+
+def crossings(mean_q: float, sigma_q: float, mean_p: float, sigma_p: float) -> list[float]:
+    r"""Find where two normal densities are equal: one point if they are equally wide, else two.
+
+    .. math::
+
+        \frac{(z - \mu_q)^2}{2 \sigma_q^2} + \log \sigma_q
+        = \frac{(z - \mu_p)^2}{2 \sigma_p^2} + \log \sigma_p
+
+    Parameters
+    ----------
+    mean_q, sigma_q, mean_p, sigma_p : float
+
+    Returns
+    -------
+    list of float
+        In order; none if the two are the same.
+
+    References
+    ----------
+    Book: eq-gaussian-tv.
+    """
+    square = 1 / sigma_q**2 - 1 / sigma_p**2
+    half = mean_p / sigma_p**2 - mean_q / sigma_q**2
+    constant = mean_q**2 / sigma_q**2 - mean_p**2 / sigma_p**2 + 2 * math.log(sigma_q / sigma_p)
+    if square == 0:
+        return [-constant / (2 * half)] if half else []
+    middle, reach = -half / square, math.sqrt(half**2 - square * constant) / abs(square)
+    return [middle - reach, middle + reach]
+
+
+def gaussian_total_variation(mean_q: float, sigma_q: float, mean_p: float, sigma_p: float) -> float:
+    r"""Total variation of two normal distributions on the line, by the masses between their crossings.
+
+    .. math::
+
+        \mathrm{TV}(q, p) = \frac{1}{2} \sum_k \bigl| \Phi_q(z_{k+1}) - \Phi_q(z_k)
+        - \Phi_p(z_{k+1}) + \Phi_p(z_k) \bigr|
+
+    with :math:`z_0 = -\infty`, the crossings, and :math:`\infty`. (:mod:`vaelib.divergences` has the same in
+    PyTorch, to be differentiated.)
+
+    Parameters
+    ----------
+    mean_q, sigma_q, mean_p, sigma_p : float
+
+    References
+    ----------
+    Book: eq-gaussian-tv, where both are equally wide.
+    """
+
+    def below(z: float, mean: float, deviation: float) -> float:
+        return 0.5 * math.erfc((mean - z) / (deviation * math.sqrt(2)))
+
+    ends = [-math.inf, *crossings(mean_q, sigma_q, mean_p, sigma_p), math.inf]
+    ahead = [below(z, mean_q, sigma_q) - below(z, mean_p, sigma_p) for z in ends]
+    return sum(abs(after - before) for before, after in itertools.pairwise(ahead)) / 2
 
 
 def jensen_shannon_integrand(q: Value, p: Value) -> sp.Expr:
@@ -372,6 +431,32 @@ unit = Reading(
 )  # fmt: skip
 
 
+# An encoder's q before the standard normal prior.
+mu = sp.Symbol("mu", real=True)
+before_prior = Reading(
+    {
+        "z": z, "q": gaussian(mu, sigma), "p": gaussian(sp.S.Zero, sp.S.One),
+        "W_2": lambda q, p: gaussian_wasserstein(mu, sigma, sp.S.Zero, sp.S.One, 2),
+    }
+)  # fmt: skip
+
+
+def deviations_stay_below_rates() -> None:
+    """Prove eq-talagrand: the two sides differ by 2 (sigma - 1 - log sigma)."""
+    law, prior = gaussian(mu, sigma), gaussian(sp.S.Zero, sp.S.One)
+    log_ratio = sp.expand_log(sp.log(law(z) / prior(z)), force=True)
+    rate = solved(sp.Integral(law(z) * log_ratio, (z, -sp.oo, sp.oo)))
+    way = solved(gaussian_wasserstein(mu, sigma, sp.S.Zero, sp.S.One, 2) ** 2)
+    gap = sp.simplify(2 * rate - way)
+    if sp.expand(gap - 2 * (sigma - 1 - sp.log(sigma))) != 0:
+        raise ClaimError(f"the gap is {gap}")
+    line = sigma - 1 - sp.log(sigma)
+    if sp.solve(sp.diff(line, sigma), sigma) != [1] or line.subs(sigma, 1) != 0:
+        raise ClaimError("sigma - 1 - log sigma is not stationary at 1, or not 0 there")
+    if not sp.diff(line, sigma, 2).is_positive:
+        raise ClaimError("sigma - 1 - log sigma is not convex")
+
+
 def plane(name: str) -> tuple[sp.Matrix, sp.Matrix]:
     """Return a mean and a covariance's factor, with five symbols."""
     mean = sp.Matrix(sp.symbols(f"m_{name}1:3", real=True))
@@ -511,6 +596,12 @@ CLAIMS = {
         tight=[{"a": lambda v: 1.0, "b": lambda v: 0.0}, {"a": lambda v: v["b"]}],
         proof=jensen_shannon_stays_below,
         equivalent=swaps(r"\mathrm{JS}(q, p)", r"\mathrm{TV}(q, p)"),
+    ),
+    "eq-talagrand": Claim(
+        before_prior,
+        tight=[{"sigma": lambda v: 1.0}],
+        proof=deviations_stay_below_rates,
+        equivalent=swaps("W_2(q, p)"),
     ),
     "eq-wae": Claim(
         encoded,
