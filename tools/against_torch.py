@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import sympy
 import torch
 from torch.distributions import (
     Categorical,
     LogNormal,
+    LowRankMultivariateNormal,
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
@@ -20,9 +22,11 @@ from torch.distributions import (
 )
 from torch.nn import functional
 
-from vaelib import divergences, likelihoods, units
-from vaelib.models import VAE
+from vaelib import divergences, gradients, likelihoods, linear, units
+from vaelib.models import VAE, reparameterize
 from vaelib.objectives import elbo_terms
+from vaelib.symbolic.gradients import coins
+from vaelib.symbolic import linear_vae
 
 # A few hundred roundings of float64 at most, or the panels of the formula's own quadrature.
 RELATIVE = 1e-9
@@ -90,14 +94,24 @@ def kl_on_three(v: Values) -> float:
     return divergences.categorical_kl(log_chances(v, "q"), log_chances(v, "p")).item()
 
 
-def slope_of_fit(v: Values, *, target_first: bool) -> float:
-    """Differentiate the KL between a mixture and one normal distribution in the latter's mean."""
+def slope_of_forward_fit(v: Values) -> float:
+    """Differentiate the KL from a mixture to one normal distribution in the latter's mean."""
     mean = torch.tensor(v["m"], dtype=torch.float64, requires_grad=True)
     bumps = Normal(torch.tensor([v["a"], v["b"]], dtype=torch.float64), v["c"])
     shares = Categorical(torch.tensor([v["w"], 1 - v["w"]], dtype=torch.float64))
-    p, q = MixtureSameFamily(shares, bumps), Normal(mean, v["s"])
-    both = (p.log_prob, q.log_prob) if target_first else (q.log_prob, p.log_prob)
-    kl = divergences.kl_by_quadrature(*both, -12, 12)
+    target = MixtureSameFamily(shares, bumps)
+    kl = divergences.kl_by_quadrature(target.log_prob, Normal(mean, v["s"]).log_prob, -12, 12)
+    return torch.autograd.grad(kl, mean)[0].item()
+
+
+def slope_of_reverse_fit(v: Values) -> float:
+    """Differentiate the KL from a normal distribution to two wells in the former's mean."""
+    mean = torch.tensor(v["m"], dtype=torch.float64, requires_grad=True)
+
+    def log_target(z: torch.Tensor) -> torch.Tensor:
+        return -(z**4) / 4 + v["d"] * z**2 + v["g"] * z - v["k"]
+
+    kl = divergences.kl_by_quadrature(Normal(mean, v["s"]).log_prob, log_target, -25, 25)
     return torch.autograd.grad(kl, mean)[0].item()
 
 
@@ -196,6 +210,125 @@ def pull(v: Values) -> float:
     return mean.grad.item()
 
 
+# Noise for page 8: the trapezoidal rule on a normal density is right to rounding.
+NOISE = torch.linspace(-12, 12, 4001, dtype=torch.float64)
+CHANCES = torch.softmax(-NOISE.square() / 2, dim=0)
+
+
+def over_noise(values: torch.Tensor) -> torch.Tensor:
+    return (CHANCES * values).sum()
+
+
+def variance_over_noise(values: torch.Tensor) -> float:
+    return over_noise((values - over_noise(values)).square()).item()
+
+
+def draws_of(v: Values) -> torch.Tensor:
+    """Draw z from q, one for each point of the noise."""
+    return reparameterize(row(v["mu"]), log_var(v["sigma"]), NOISE.unsqueeze(1)).squeeze(1)
+
+
+def log_terms(v: Values, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log p(x | z) and log p(z) - log q(z | x) of the smallest model, p(x | z) = N(z, 1)."""
+    q = Normal(torch.tensor(v["mu"], dtype=torch.float64), v["sigma"])
+    return Normal(z, 1.0).log_prob(row(v["x"])[0]), Normal(0.0, 1.0).log_prob(z) - q.log_prob(z)
+
+
+def slope_of_choice(v: Values) -> float:
+    """Differentiate the mean of three values in the parameter that moves their logits."""
+    at = row(v["phi"]).requires_grad_()
+    chances = torch.softmax(row_of(v, "h") + row_of(v, "r") * at, dim=-1)
+    return torch.autograd.grad((chances * row_of(v, "f")).sum(), at)[0].item()
+
+
+def slope_along_the_path(v: Values) -> float:
+    at = row(v["phi"]).requires_grad_()[0]
+    z = reparameterize(v["m"] + v["a"] * at, 2 * at.log(), NOISE)
+    return torch.autograd.grad(over_noise((v["t"] * z).exp()), at)[0].item()
+
+
+def score_of_mean(v: Values) -> float:
+    at = row(v["mu"]).requires_grad_()
+    return torch.autograd.grad(Normal(at, v["sigma"]).log_prob(row(v["z"])).sum(), at)[0].item()
+
+
+def parts_of_coins(v: Values) -> gradients.Parts:
+    """Three images, a coin for the latent of each, and the gradients that go with its sides."""
+    heads = torch.tensor([float(coin) for coin in coins], dtype=torch.float64)
+    g = torch.tensor([[v[f"g{k}0"], v[f"g{k}1"]] for k in range(3)], dtype=torch.float64)
+    sides = torch.stack([1 - heads, heads], dim=1)
+    means = (sides * g).sum(1)
+    within = (sides * (g - means[:, None]).square()).sum(1).mean()
+    return gradients.Parts(means.var(correction=0).item(), within.item())
+
+
+def price_of_draws(v: Values, draws: float) -> float:
+    """Multiply what an image with its draws costs with the variance that it leaves."""
+    parts = gradients.Parts(v["V_x"], v["V_z"])
+    return (v["c_x"] + draws * v["c_z"]) * gradients.batch_variance(parts, images=1, draws=draws)
+
+
+def least_price(v: Values) -> float:
+    parts = gradients.Parts(v["V_x"], v["V_z"])
+    draws = gradients.best_draws(parts, image_cost=v["c_x"], draw_cost=v["c_z"])
+    return (v["c_x"] + draws * v["c_z"]) * (v["V_x"] + v["V_z"] / draws)
+
+
+def numbers(matrix: sympy.Matrix, v: Values) -> torch.Tensor:
+    """Return a matrix of symbols and numbers at the values."""
+    entries = [[float(entry.subs(v)) for entry in line] for line in matrix.tolist()]
+    return torch.tensor(entries, dtype=torch.float64)
+
+
+def linear_decoder(weight: sympy.Matrix, v: Values) -> linear.Decoder:
+    return linear.Decoder(numbers(weight, v), torch.tensor(v["sigma"] ** 2, dtype=torch.float64))
+
+
+def linear_evidence(covariance: torch.Tensor, v: Values) -> float:
+    """The largest that two latents can give to data with that covariance."""
+    return linear.evidence(
+        covariance, linear.maximum_likelihood(covariance, 2, variance=v["sigma"] ** 2)
+    ).item()
+
+
+def normal_images(decoder: linear.Decoder) -> LowRankMultivariateNormal:
+    """What a linear decoder says about images, by PyTorch."""
+    size = len(decoder.weight)
+    return LowRankMultivariateNormal(
+        torch.zeros(size, dtype=torch.float64), decoder.weight, decoder.variance.expand(size)
+    )
+
+
+def linear_posterior(v: Values) -> float:
+    """The posterior's density by Bayes' rule, every density of it by PyTorch."""
+    decoder, x, z = linear_decoder(linear_vae.column, v), row_of(v, "x", 2)[0], row(v["z"])[0]
+    likelihood = Normal(decoder.weight @ z, decoder.variance.sqrt()).log_prob(x).sum()
+    prior = Normal(0.0, 1.0).log_prob(z).sum()
+    return (likelihood + prior - normal_images(decoder).log_prob(x)).exp().item()
+
+
+def linear_distortion(v: Values) -> float:
+    covariance = numbers(linear_vae.second_moments(linear_vae.LARGER), v)
+    encoder = linear.Encoder(numbers(linear_vae.rows, v), row_of(v, "d", 2)[0])
+    return linear.terms(covariance, linear_decoder(linear_vae.weight, v), encoder).distortion.item()
+
+
+def slope_of_evidence(v: Values) -> float:
+    """By autograd, with respect to the last entry of W."""
+    weight, variance = linear_decoder(linear_vae.column, v)
+    weight.requires_grad_()
+    covariance = numbers(linear_vae.second_moments(linear_vae.IMAGES), v)
+    (slope,) = torch.autograd.grad(linear.evidence(covariance, linear.Decoder(weight, variance)), weight)
+    return slope[-1].item()
+
+
+def gap_of_turned(v: Values) -> float:
+    turn, covariance = numbers(linear_vae.turn(v["rho"]), v), torch.diag(row_of(v, "lambda", 2)[0])
+    return linear.rotation_gap(
+        linear.maximum_likelihood(covariance, 2, variance=v["sigma"] ** 2, rotation=turn)
+    ).item()
+
+
 AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     # Page 1
     "def-normal": lambda v: math.exp(log_normal(v["x"], v["mu"], v["sigma"])),
@@ -247,8 +380,8 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-categorical-kl": kl_on_three,
     "eq-normal-entropy": lambda v: Normal(row(v["mu"]), row(v["sigma"])).entropy().item(),
     "eq-change-of-variables": lambda v: LogNormal(row(v["mu_q"]), row(v["sigma_q"])).entropy().item(),
-    "eq-forward-fit": lambda v: slope_of_fit(v, target_first=True),
-    "eq-reverse-fit": lambda v: slope_of_fit(v, target_first=False),
+    "eq-forward-fit": slope_of_forward_fit,
+    "eq-reverse-fit": slope_of_reverse_fit,
     # Page 6
     "eq-linear-posterior": lambda v: math.exp(log_normal(v["x"], v["b"], math.hypot(v["w"], v["s"]))),
     "eq-linear-elbo": elbo_of_linear_vae,
@@ -286,6 +419,35 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-gaussian-kl-log-variance": lambda v: divergences.diagonal_gaussian_kl(
         pair(v, "mu"), pair(v, "v"), pair(v, "m"), pair(v, "w")
     ).item(),
+    # Page 8
+    "def-reparameterization": lambda v: reparameterize(
+        row(v["mu"]), log_var(v["sigma"]), row(v["epsilon"])
+    ).item(),
+    "eq-draw-law": lambda v: Normal(row(v["mu"]), v["sigma"]).log_prob(row(v["a_point0"])).exp().item(),
+    "eq-score-gradient": slope_of_choice,
+    "eq-pathwise-gradient": slope_along_the_path,
+    "eq-normal-score": score_of_mean,
+    "eq-square-variances": lambda v: variance_over_noise(draws_of(v).square() * NOISE / v["sigma"]),
+    "eq-cosine-variances": lambda v: variance_over_noise((v["omega"] * NOISE).cos() * NOISE),
+    "eq-oracle": lambda v: over_noise(
+        (v["phi"] ** 3 + math.exp(v["phi"]) * NOISE).square()
+        + (v["phi"] ** 3 + math.exp(v["phi"]) * NOISE).sin()
+    ).item(),
+    "def-sgvb-sampled": lambda v: sum(log_terms(v, pair(v, "z"))).mean().item(),
+    "def-sgvb": lambda v: (
+        log_terms(v, pair(v, "z"))[0].mean() - divergences.gaussian_kl(row(v["mu"]), log_var(v["sigma"]))
+    ).item(),
+    "eq-sgvb-variances": lambda v: variance_over_noise(sum(log_terms(v, draws_of(v)))),
+    "eq-wrong-deviation": lambda v: over_noise(
+        log_terms(v, draws_of({**v, "sigma": v["sigma"] ** 2}))[0] - log_terms(v, draws_of(v))[0]
+    ).item(),
+    "eq-total-variance": lambda v: sum(parts_of_coins(v)),
+    "eq-batch-variance": lambda v: gradients.batch_variance(parts_of_coins(v), images=2, draws=3),
+    "eq-without-replacement": lambda v: gradients.batch_variance(
+        parts_of_coins(v), images=2, draws=4, population=3
+    ),
+    "eq-best-draws": least_price,
+    "eq-one-more-draw": lambda v: price_of_draws(v, v["L"] + 1) - price_of_draws(v, v["L"]),
     # Page 11
     "eq-training-kl": gaussian_rate,
     # Page 10
@@ -308,4 +470,22 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-matched": lambda v: (
         torch.distributions.Normal(0.0, row(v["s"], v["c"]).norm()).log_prob(row(v["z"])).exp().item()
     ),
+    # Page 9
+    "def-ppca-covariance": lambda v: (
+        normal_images(linear_decoder(linear_vae.weight_3_2, v)).covariance_matrix[-1, -1].item()
+    ),
+    "eq-ppca-evidence": lambda v: linear.evidence(
+        numbers(linear_vae.second_moments(linear_vae.IMAGES), v), linear_decoder(linear_vae.column, v)
+    ).item(),
+    "eq-ppca-posterior": linear_posterior,
+    "eq-linear-terms": linear_distortion,
+    "eq-linear-encoder": lambda v: (
+        linear.best_encoder(linear_decoder(linear_vae.small, v)).weight[-1, -1].item()
+    ),
+    "eq-diagonal-gap": lambda v: linear.rotation_gap(linear_decoder(linear_vae.small, v)).item(),
+    "eq-ppca-gradient": slope_of_evidence,
+    "eq-water-filling": lambda v: linear.rates(row(v["lambda1"]), v["sigma"] ** 2).item(),
+    "eq-rotation-gap": gap_of_turned,
+    "eq-ppca-profile": lambda v: linear_evidence(torch.diag(row_of(v, "lambda", 4)[0]), v),
+    "eq-best-variance": lambda v: linear.best_variance(row_of(v, "lambda", 4)[0], 2).item(),
 }

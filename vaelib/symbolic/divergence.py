@@ -363,21 +363,26 @@ two_scales = Reading(
 m, first, second = sp.symbols("m a b", real=True)
 s, width = sp.symbols("s c", positive=True)
 weight = sp.Symbol("w", positive=True)
+q_of_fit = {"m": m, "s": s, "z": z, "q": lambda z: normal(z, m, s**2)}
 
 
 def two_bumps(z: Value) -> sp.Expr:
-    """A mixture of two normal distributions, with anything but a free width each."""
+    """A mixture of two normal distributions of one width."""
     return weight * normal(z, first, width**2) + (1 - weight) * normal(z, second, width**2)
 
 
+def two_wells(z: Value) -> sp.Expr:
+    """A density with two modes whose logarithm is a polynomial; its constant is left open."""
+    depth, tilt, constant = sp.symbols("d g k", real=True)
+    return sp.exp(-(z**4) / 4 + depth * z**2 + tilt * z - constant)
+
+
 # Farther out a float cannot hold the density of a mixture, and there is less than 1e-18 of q or p.
-fits = Reading(
-    {"m": m, "s": s, "z": z, "p": two_bumps, "q": lambda z: normal(z, m, s**2)}, domains={"z": (-12, 12)}
-)
+forward_fits = Reading({**q_of_fit, "p": two_bumps}, domains={"z": (-12, 12)})
+reverse_fits = Reading({**q_of_fit, "p": two_wells})
 
 CHANCES = {symbol.name: (0.1, 0.45) for symbol in (*chances_q, *chances_p)}
 EQUAL = [{f"p{k}": (lambda v, k=k: v[f"q{k}"]) for k in (1, 2)}]
-FITS = {"w": (0.2, 0.8), "m": (-0.5, 0.5), "s": (0.7, 1.3), "c": (0.6, 1.0)}
 
 
 def drawn_log_ratio(rng: random.Random, at: Point) -> float:
@@ -412,6 +417,10 @@ CLAIMS = {
         method="quadrature",
         ranges={"mu_q": (0.1, 0.4), "mu_p": (0.5, 0.8), "sigma_q": (0.2, 0.3), "sigma_p": (0.35, 0.5)},
     ),
-    "eq-forward-fit": Claim(fits, method="quadrature", ranges=FITS),
-    "eq-reverse-fit": Claim(fits, method="quadrature", ranges=FITS),
+    "eq-forward-fit": Claim(
+        forward_fits,
+        method="quadrature",
+        ranges={"w": (0.2, 0.8), "m": (-0.5, 0.5), "s": (0.7, 1.3), "c": (0.6, 1.0)},
+    ),
+    "eq-reverse-fit": Claim(reverse_fits),
 }

@@ -110,8 +110,13 @@ def normal_vector(point: sp.Matrix, mean: sp.Matrix, factor: sp.Matrix) -> sp.Ex
     ----------
     Book: def-normal-vector.
     """
-    u = (factor.inv() * (point - mean)).applyfunc(sp.expand)
+    u = (_inverse(sp.ImmutableMatrix(factor)) * (point - mean)).applyfunc(sp.expand)
     return sp.Mul(*(normal(entry, sp.S.Zero, sp.S.One) for entry in u)) / factor.det()
+
+
+@functools.lru_cache(maxsize=64)
+def _inverse(matrix: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+    return matrix.inv()
 
 
 def integral_over_plane(function: Callable[[sp.Matrix], Value], mean: sp.Matrix, factor: sp.Matrix) -> Value:
