@@ -25,8 +25,8 @@ from torch.nn import functional
 from vaelib import divergences, gradients, likelihoods, linear, units
 from vaelib.models import VAE, reparameterize
 from vaelib.objectives import elbo_terms
-from vaelib.symbolic.gradients import coins
 from vaelib.symbolic import linear_vae
+from vaelib.symbolic.gradients import coins
 
 # A few hundred roundings of float64 at most, or the panels of the formula's own quadrature.
 RELATIVE = 1e-9
@@ -276,8 +276,8 @@ def least_price(v: Values) -> float:
 
 def numbers(matrix: sympy.Matrix, v: Values) -> torch.Tensor:
     """Return a matrix of symbols and numbers at the values."""
-    entries = [[float(entry.subs(v)) for entry in line] for line in matrix.tolist()]
-    return torch.tensor(entries, dtype=torch.float64)
+    known = {symbol: v[symbol.name] for symbol in matrix.free_symbols}
+    return torch.tensor(matrix.subs(known).tolist(), dtype=torch.float64)
 
 
 def linear_decoder(weight: sympy.Matrix, v: Values) -> linear.Decoder:
@@ -471,9 +471,9 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
         torch.distributions.Normal(0.0, row(v["s"], v["c"]).norm()).log_prob(row(v["z"])).exp().item()
     ),
     # Page 9
-    "def-ppca-covariance": lambda v: (
-        normal_images(linear_decoder(linear_vae.weight_3_2, v)).covariance_matrix[-1, -1].item()
-    ),
+    "def-ppca-covariance": lambda v: normal_images(
+        linear_decoder(linear_vae.weight_3_2[2:, :], v)
+    ).covariance_matrix.item(),
     "eq-ppca-evidence": lambda v: linear.evidence(
         numbers(linear_vae.second_moments(linear_vae.IMAGES), v), linear_decoder(linear_vae.column, v)
     ).item(),
@@ -487,5 +487,7 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-water-filling": lambda v: linear.rates(row(v["lambda1"]), v["sigma"] ** 2).item(),
     "eq-rotation-gap": gap_of_turned,
     "eq-ppca-profile": lambda v: linear_evidence(torch.diag(row_of(v, "lambda", 4)[0]), v),
-    "eq-best-variance": lambda v: linear.best_variance(row_of(v, "lambda", 4)[0], 2).item(),
+    "eq-best-variance": lambda v: linear.best_variance(
+        row(9.0, 8.0, v["lambda3"], v["lambda4"])[0], 2
+    ).item(),
 }

@@ -1,18 +1,17 @@
-"""Two gradients of one expectation, what they cost in variance, and how many draws an image deserves. Book: page 8."""
+"""Two gradients of one expectation, and how many draws an image deserves. Book: page 8."""
 
 import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import sympy as sp
 
 from vaelib.symbolic.claims import Claim, ClaimError
 from vaelib.symbolic.gaussian_kl import kl_closed_form
-from vaelib.symbolic.reading import Reading, Value, normal
+from vaelib.symbolic.reading import Reading, ReadingError, Value, normal
 
 z, x = sp.symbols("z x", real=True)
 mu = sp.Symbol("mu", real=True)
@@ -65,7 +64,8 @@ def standard_normal_mean(expression: sp.Expr) -> sp.Expr:
             elif factor != 1:
                 raise ValueError(f"{factor} is no power of epsilon and no exponential that is linear in it")
         total += rest * sp.diff(sp.exp(a**2 / 2), a, power).subs(a, rate)
-    return sp.simplify(sp.expand(total.rewrite(sp.cos)))
+    real, _ = sp.expand(total).as_real_imag()
+    return sp.simplify(real)
 
 
 class Moments(NamedTuple):
@@ -81,12 +81,15 @@ def moments(estimator: sp.Expr) -> Moments:
     return Moments(mean, sp.factor(sp.simplify(standard_normal_mean(estimator**2) - mean**2)))
 
 
-def score_estimator(f: Function, *, mean: sp.Expr = mu, deviation: sp.Expr = sigma, by: sp.Symbol = mu) -> sp.Expr:
+def score_estimator(
+    f: Function, *, mean: sp.Expr = mu, deviation: sp.Expr = sigma, by: sp.Symbol = mu
+) -> sp.Expr:
     r"""One draw of the score-function gradient, as an expression in ``epsilon``.
 
     .. math::
 
-        f(z) \, \nabla_\phi \log \mathcal N(z; \mu_\phi, \sigma_\phi^2), \qquad z = \mu_\phi + \sigma_\phi \epsilon
+        f(z) \, \nabla_\phi \log \mathcal N(z; \mu_\phi, \sigma_\phi^2),
+        \qquad z = \mu_\phi + \sigma_\phi \epsilon
 
     Parameters
     ----------
@@ -126,130 +129,6 @@ def pathwise_estimator(
     return sp.diff(f(mean + deviation * epsilon), by)
 
 
-# --- how many draws an image deserves --------------------------------------------------------------------
-
-
-class Parts(NamedTuple):
-    """The two parts of a variance: between images, and within an image, between its draws."""
-
-    between: float
-    within: float
-
-
-def batch_variance(parts: Parts, images: int, draws: int, population: int | None = None) -> float:
-    r"""The variance of a batch's mean, with several draws for each image.
-
-    .. math::
-
-        \frac{N - M}{N - 1} \, \frac{V_x}{M} + \frac{V_z}{M L}
-
-    Parameters
-    ----------
-    parts : Parts
-        :math:`V_x` and :math:`V_z`.
-    images, draws : int
-        M images in the batch and L draws for each.
-    population : int, optional
-        N, if the batch holds N's images without repetition; else the first factor is 1.
-
-    Raises
-    ------
-    ValueError
-        If the batch is empty, or larger than the population.
-
-    References
-    ----------
-    Book: eq-batch-variance, eq-without-replacement.
-    """
-    if images < 1 or draws < 1 or (population is not None and images > population):
-        raise ValueError(f"no batch has {images} images of {population} and {draws} draws for each")
-    left = 1.0 if population is None else (population - images) / max(population - 1, 1)
-    return left * parts.between / images + parts.within / (images * draws)
-
-
-def best_draws(parts: Parts, image_cost: float, draw_cost: float) -> float:
-    r"""How many draws for each image make the variance smallest at a given cost; round it to 1 at least.
-
-    .. math::
-
-        L^* = \sqrt{\frac{V_z \, c_x}{V_x \, c_z}}
-
-    Parameters
-    ----------
-    parts : Parts
-        :math:`V_x` and :math:`V_z`.
-    image_cost, draw_cost : float
-        :math:`c_x`, of an image however many draws it gets, and :math:`c_z`, of each draw.
-
-    References
-    ----------
-    Book: eq-best-draws.
-    """
-    return math.sqrt(parts.within * image_cost / (parts.between * draw_cost))
-
-
-@dataclass(frozen=True)
-class LinearPopulation:
-    r"""Images of one pixel each, a linear decoder and a linear encoder: a batch's gradient with nothing hidden.
-
-    .. math::
-
-        p(x \mid z) = \mathcal N(x; w z, s^2), \qquad q(z \mid x) = \mathcal N(z; a x, \sigma^2), \qquad
-        g(x, z) = \frac{d}{dw} \log p(x \mid z) = \frac{(x - w z) \, z}{s^2}
-
-    Parameters
-    ----------
-    images : sequence of float
-        The whole population.
-    w, s, a, sigma : float
-        Of decoder and encoder.
-
-    References
-    ----------
-    Book: eq-batch-variance.
-    """
-
-    images: Sequence[float]
-    w: float = 1.0
-    s: float = 1.0
-    a: float = 0.5
-    sigma: float = 0.7
-
-    def gradient(self, x: float, z: float) -> float:
-        """Return g(x, z)."""
-        return (x - self.w * z) * z / self.s**2
-
-    def draw(self, x: float, rng: random.Random) -> float:
-        """Return g(x, z) for one z that is drawn from q(z | x)."""
-        return self.gradient(x, self.a * x + self.sigma * rng.gauss(0, 1))
-
-    def parts(self) -> Parts:
-        r"""Both parts of the variance of one draw for a random image, exactly.
-
-        With :math:`z = m + \sigma \epsilon` the gradient is a polynomial of second degree in the noise,
-        :math:`b_0 + b_1 \epsilon + b_2 \epsilon^2`: its mean is :math:`b_0 + b_2` and its variance
-        :math:`b_1^2 + 2 b_2^2`.
-        """
-        means, variances = [], []
-        for x in self.images:
-            m = self.a * x
-            slope = self.sigma * (x - 2 * self.w * m) / self.s**2
-            bend = -self.w * self.sigma**2 / self.s**2
-            means.append((x - self.w * m) * m / self.s**2 + bend)
-            variances.append(slope**2 + 2 * bend**2)
-        count = len(self.images)
-        mean = math.fsum(means) / count
-        return Parts(
-            between=math.fsum((value - mean) ** 2 for value in means) / count,
-            within=math.fsum(variances) / count,
-        )
-
-    def batch(self, images: int, draws: int, rng: random.Random, *, replace: bool = False) -> float:
-        """Draw a batch, and return the mean of its gradients."""
-        chosen = rng.choices(self.images, k=images) if replace else rng.sample(self.images, images)
-        return math.fsum(self.draw(x, rng) for x in chosen for _ in range(draws)) / (images * draws)
-
-
 # --- how the page's equations are read and checked -------------------------------------------------------
 
 standard = {r"\epsilon": epsilon, r"\mu": mu, r"\sigma": sigma, "z": z}
@@ -266,10 +145,12 @@ m, a, t = sp.symbols("m a t", real=True)
 
 
 def exponential(at: sp.Expr) -> sp.Expr:
+    """Return what stands for f."""
     return sp.exp(t * at)
 
 
 def slope(at: sp.Expr) -> sp.Expr:
+    """Return the derivative of what stands for f."""
     return sp.diff(exponential(z), z).subs(z, at)
 
 
@@ -281,8 +162,20 @@ moved_normal = Reading(
     }
 )  # fmt: skip
 
+
+def draw_slope(rng: random.Random, point: Mapping[str, float]) -> float:
+    """One draw of the pathwise gradient of an exponential's mean."""
+    noise = rng.gauss(0, 1)
+    at = point["m"] + point["a"] * point["phi"] + point["phi"] * noise
+    return point["t"] * math.exp(point["t"] * at) * (point["a"] + noise)
+
+
 # Any distribution over three values, to first order in its parameter: logits h_k + r_k phi.
-levels, rates, values = sp.symbols("h1:4", real=True), sp.symbols("r1:4", real=True), sp.symbols("f1:4", real=True)
+levels, rates, values = (
+    sp.symbols("h1:4", real=True),
+    sp.symbols("r1:4", real=True),
+    sp.symbols("f1:4", real=True),
+)
 weights = [sp.exp(h + r * phi) for h, r in zip(levels, rates, strict=True)]
 
 moved_choice = Reading(
@@ -295,9 +188,247 @@ moved_choice = Reading(
 )  # fmt: skip
 
 
-def draw_choice(rng: random.Random, point: dict[str, float]) -> float:
+def draw_choice(rng: random.Random, point: Mapping[str, float]) -> float:
     """One draw of the score-function gradient over three values."""
     weight = [math.exp(point[f"h{k}"] + point[f"r{k}"] * point["phi"]) for k in (1, 2, 3)]
     k = rng.choices((1, 2, 3), weight)[0]
     mean_rate = sum(w * point[f"r{j}"] for j, w in enumerate(weight, 1)) / sum(weight)
     return point[f"f{k}"] * (point[f"r{k}"] - mean_rate)
+
+
+# One pixel, one latent, p(x | z) = N(z, 1): the smallest model in which the estimators differ.
+log_likelihood = -((x - z) ** 2) / 2 - sp.log(2 * sp.pi) / 2
+log_prior = -(z**2) / 2 - sp.log(2 * sp.pi) / 2
+log_q = -((z - mu) ** 2) / (2 * sigma**2) - sp.log(2 * sp.pi * sigma**2) / 2
+drawn = sp.symbols("z1:3", real=True)
+
+
+def mean_over_draws(term: sp.Expr, draws: Sequence[sp.Symbol] = drawn) -> sp.Expr:
+    """Put each draw in the place of z, and take the mean."""
+    return sp.Add(*(term.subs(z, draw) for draw in draws)) / len(draws)
+
+
+def sgvb_with_sampled_kl(_: Value = x) -> sp.Expr:
+    """The first estimator of Kingma and Welling (2014) for the smallest model. Book: def-sgvb-sampled."""
+    return mean_over_draws(log_likelihood + log_prior - log_q)
+
+
+def sgvb(_: Value = x) -> sp.Expr:
+    """The second estimator of Kingma and Welling (2014) for the smallest model. Book: def-sgvb."""
+    return mean_over_draws(log_likelihood) - kl_closed_form(mu, sigma, sp.S.Zero, sp.S.One)
+
+
+smallest = {
+    **standard, "x": x,
+    r"p_\theta(x|z)": lambda x, z: normal(x, z, sp.S.One),
+    r"p_\theta(x,z)": lambda x, z: normal(x, z, sp.S.One) * normal(z, sp.S.Zero, sp.S.One),
+    "p(z)": lambda z: normal(z, sp.S.Zero, sp.S.One),
+    r"q_\phi(z|x)": lambda z, x: normal(z, mu, sigma**2),
+}  # fmt: skip
+
+two_draws = Reading(
+    {
+        **smallest, "z": drawn, "L": sp.Integer(len(drawn)),
+        r"\widetilde \mathcal L": sgvb, r"\widetilde \mathcal L_A": sgvb_with_sampled_kl,
+    },
+    domains={"z": (-sp.oo, sp.oo)},
+)  # fmt: skip
+one_noise = Reading({**smallest, "z": mu + sigma * epsilon})
+
+# A population of images, each with a coin for its latent: everything about its gradients can be listed.
+coins = [sp.Rational(1, 3), sp.Rational(3, 4), sp.Rational(2, 5)]  # q(1 | x)
+
+
+def gradients_of(images: int) -> list[tuple[sp.Symbol, sp.Symbol]]:
+    """Symbols g(x, 0) and g(x, 1) for each image."""
+    return [sp.symbols(f"g{k}0 g{k}1", real=True) for k in range(images)]
+
+
+def symbolic_parts(images: int) -> tuple[sp.Expr, sp.Expr]:
+    """The variance of the images' means, and the mean of their variances, over uniformly chosen images."""
+    means = [(1 - coin) * g0 + coin * g1 for coin, (g0, g1) in zip(coins, gradients_of(images), strict=False)]
+    variances = [
+        coin * (1 - coin) * (g1 - g0) ** 2
+        for coin, (g0, g1) in zip(coins, gradients_of(images), strict=False)
+    ]
+    mean = sp.Add(*means) / images
+    return sp.Add(*((each - mean) ** 2 for each in means)) / images, sp.Add(*variances) / images
+
+
+def batch_law(population: int, images: int, draws: int, *, replace: bool) -> dict[sp.Expr, sp.Expr]:
+    """Every value that the mean of a batch may take, with its probability, by listing all batches."""
+    batches = list(
+        itertools.product(range(population), repeat=images)
+        if replace
+        else itertools.combinations(range(population), images)
+    )
+    law: Counter[tuple[tuple[int, int], ...]] = Counter()
+    for batch in batches:
+        for ones in itertools.product(range(draws + 1), repeat=images):  # how many coins of each image show 1
+            chance = sp.Rational(1, len(batches))
+            for image, count in zip(batch, ones, strict=True):
+                chance *= (
+                    math.comb(draws, count) * coins[image] ** count * (1 - coins[image]) ** (draws - count)
+                )
+            law[tuple(sorted(zip(batch, ones, strict=True)))] += chance
+    # Other batches may come to the same mean, so that chances add up.
+    g = gradients_of(population)
+    chances: Counter[sp.Expr] = Counter()
+    for outcome, chance in law.items():
+        total = sp.Add(*((draws - n) * g[i][0] + n * g[i][1] for i, n in outcome))
+        chances[total / (images * draws)] += chance
+    return dict(chances)
+
+
+def batches(population: int, images: int, draws: int, *, replace: bool) -> Reading:
+    """Read the variance of a batch's mean as a sum over every batch that could be drawn."""
+    law = batch_law(population, images, draws, replace=replace)
+    between, within = symbolic_parts(population)
+    return Reading(
+        {
+            "q": lambda value: law[value],
+            "V_x": between, "V_z": within,
+            "N": sp.Integer(population), "M": sp.Integer(images), "L": sp.Integer(draws),
+        },
+        domains={r"\widehat g": list(law)},
+        latent=r"\widehat g",
+    )  # fmt: skip
+
+
+def side_of_coin(latent: sp.Expr) -> int:
+    """Return a latent that is 0 or 1 as a number."""
+    if latent not in {0, 1}:
+        raise ReadingError(f"a coin does not show {latent}")
+    return int(latent)
+
+
+def one_image(population: int) -> Reading:
+    """Read expectations over one random image and one draw of its latent as sums."""
+    g = gradients_of(population)
+    between, within = symbolic_parts(population)
+    return Reading(
+        {
+            "V_x": between, "V_z": within, "x": x, "z": z,
+            r"\hat p(x)": lambda x: sp.Rational(1, population),
+            r"q_\phi(z|x)": lambda z, x: coins[int(x)] if z == 1 else 1 - coins[int(x)],
+            "g": lambda x, z: g[int(x)][side_of_coin(z)],
+        },
+        domains={
+            "x": [sp.Integer(k) for k in range(population)],
+            "z": [sp.Integer(0), sp.Integer(1)],
+        },
+    )  # fmt: skip
+
+
+images_drawn = sp.symbols("x1:3", real=True)
+latents_drawn = [sp.symbols("z11 z12 z13", real=True), sp.symbols("z21 z22 z23", real=True)]
+
+
+def some_gradient(x: sp.Expr, z: sp.Expr) -> sp.Expr:
+    """A gradient that tells every image and every latent apart."""
+    return x**2 * z + sp.sin(z)
+
+
+def batch_mean() -> sp.Expr:
+    """The mean over two images with three draws each. Book: def-batch-mean."""
+    terms = [some_gradient(x, z) for x, zs in zip(images_drawn, latents_drawn, strict=True) for z in zs]
+    return sp.Add(*terms) / len(terms)
+
+
+listed = Reading(
+    {
+        r"\widehat g": batch_mean(), "g": some_gradient, "x": images_drawn, "z": latents_drawn,
+        "M": sp.Integer(2), "L": sp.Integer(3),
+    }
+)  # fmt: skip
+
+V_x, V_z, c_x, c_z, L = sp.symbols("V_x V_z c_x c_z L", positive=True)
+
+
+def cost_times_variance(draws: sp.Expr = L) -> sp.Expr:
+    r"""What a batch costs, times its variance: :math:`(c_x + L c_z) (V_x + V_z / L)`, whatever M is."""
+    return (c_x + draws * c_z) * (V_x + V_z / draws)
+
+
+def optimal_draws() -> sp.Expr:
+    """Where the derivative of :func:`cost_times_variance` is 0. Book: eq-best-draws."""
+    (stationary,) = sp.solve(sp.diff(cost_times_variance(), L), L)
+    return stationary
+
+
+def prove_best_draws() -> None:
+    """Show that cost times variance exceeds its smallest value by a square."""
+    smallest_value = (sp.sqrt(c_x * V_x) + sp.sqrt(c_z * V_z)) ** 2
+    square = (sp.sqrt(L * c_z * V_x) - sp.sqrt(c_x * V_z / L)) ** 2
+    if sp.simplify(sp.expand(cost_times_variance() - smallest_value - square)) != 0:
+        raise ClaimError("cost times variance is not its smallest value and a square")
+
+
+costs = Reading(
+    {"V_x": V_x, "V_z": V_z, "c_x": c_x, "c_z": c_z, "L": L, "L^*": optimal_draws()}
+)  # fmt: skip
+
+
+def pushed_forward(at: sp.Expr) -> sp.Expr:
+    """The density of mu + sigma epsilon: solve for the noise, and divide by how far it was stretched."""
+    place = mu + sigma * epsilon
+    (origin,) = sp.solve(sp.Eq(place, at), epsilon)
+    return normal(origin, sp.S.Zero, sp.S.One) / sp.Abs(sp.diff(place, epsilon))
+
+
+def prove_cosine_variances() -> None:
+    """Show both variances for every frequency, where quadrature sees two: SymPy's own integrals take long."""
+    decay = sp.exp(-2 * omega**2)
+    for estimator, variance in (
+        (score_estimator, (1 + (1 - 4 * omega**2) * decay) / 2),
+        (pathwise_estimator, omega**2 * (1 - decay) / 2),
+    ):
+        one = {"mean": mu, "deviation": sp.S.One}
+        found = moments(estimator(lambda z: sp.cos(omega * z), **one).subs(mu, 0)).variance
+        if sp.simplify(found - variance) != 0:
+            raise ClaimError(f"the variance is {found}, not {variance}")
+
+
+real_phi = sp.Symbol("phi", real=True)
+
+CLAIMS = {
+    "def-reparameterization": Claim(noise),
+    "eq-draw-law": Claim(Reading(standard, laws={"z": pushed_forward})),
+    "eq-score-gradient": Claim(moved_choice, draws=draw_choice),
+    "eq-pathwise-gradient": Claim(
+        moved_normal,
+        ranges={"t": (-0.8, 0.8)},
+        draws=draw_slope,
+        equivalent={r"the sign before \sigma_\phi \epsilon flips": "the noise is as likely as its negative"},
+    ),
+    "eq-normal-score": Claim(
+        Reading(standard),
+        equivalent={r"the arguments of \mathcal N(z; \mu, \sigma^2) swap": "only (z - mu)^2 stands in it"},
+    ),
+    "eq-square-variances": Claim(
+        noise, equivalent={"0 becomes 1": "the variance of 2 z does not change where the noise is shifted"}
+    ),
+    "eq-cosine-variances": Claim(
+        Reading({**standard, r"\omega": omega}),
+        method="quadrature",
+        proof=prove_cosine_variances,
+        equivalent={r"the minus before \omega \sin(\omega \epsilon) is lost": "a variance forgets signs"},
+    ),
+    "eq-oracle": Claim(
+        Reading({**standard, r"\phi": real_phi}), method="quadrature", ranges={"phi": (-0.9, 0.7)}
+    ),
+    "def-sgvb-sampled": Claim(two_draws),
+    "def-sgvb": Claim(two_draws),
+    "eq-sgvb-variances": Claim(one_noise),
+    "eq-wrong-deviation": Claim(Reading(smallest)),
+    "def-batch-mean": Claim(listed),
+    "eq-total-variance": Claim(one_image(3)),
+    "eq-batch-variance": Claim(batches(3, 2, 3, replace=True)),
+    "eq-without-replacement": Claim(batches(3, 2, 4, replace=False)),
+    "eq-best-draws": Claim(
+        costs,
+        tight=[{"L": lambda v: math.sqrt(v["V_z"] * v["c_x"] / (v["V_x"] * v["c_z"]))}],
+        proof=prove_best_draws,
+    ),
+    "eq-one-more-draw": Claim(costs, ranges={"L": (1.0, 6.0)}),
+}
