@@ -1,7 +1,7 @@
 """Encoders, decoders, and the VAE that joins them. Models know nothing of how they are trained."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import torch
@@ -114,6 +114,68 @@ class MLPDecoder(nn.Module):
         """Map latents (..., J) to logits or means (..., D)."""
         output: Tensor = self.output(self.activation(self.hidden(z)))
         return output
+
+
+class LinearEncoder(nn.Module):
+    r"""The map from an image to q(z | x) that is linear, with variances that are the same for all images.
+
+    .. math::
+
+        \mu = V (x - \bar x), \qquad \log \sigma^2 = \log d
+
+    Parameters
+    ----------
+    centre : Tensor, shape (D,)
+        :math:`\bar x`: given, not learned.
+    latent_dim : int
+        J.
+    generator : torch.Generator, optional
+        Draws the initial V; the variances begin at 1.
+    """
+
+    centre: Tensor
+
+    def __init__(self, centre: Tensor, latent_dim: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.register_buffer("centre", centre.clone())
+        self.weight = _narrow(latent_dim, len(centre), generator)
+        self.log_var = nn.Parameter(torch.zeros(latent_dim))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (..., D) to ``mean`` and ``log_var``, each (..., J)."""
+        mean = (x - self.centre) @ self.weight.mT
+        return mean, self.log_var.expand_as(mean)
+
+
+class LinearDecoder(nn.Module):
+    r"""The map from a latent to the mean of p(x | z) that is linear: :math:`W z + \bar x`.
+
+    Parameters
+    ----------
+    latent_dim : int
+        J.
+    centre : Tensor, shape (D,)
+        :math:`\bar x`: given, not learned.
+    generator : torch.Generator, optional
+        Draws the initial W.
+    """
+
+    centre: Tensor
+
+    def __init__(self, latent_dim: int, centre: Tensor, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.register_buffer("centre", centre.clone())
+        self.weight = _narrow(len(centre), latent_dim, generator)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map latents (..., J) to means (..., D)."""
+        return z @ self.weight.mT + self.centre
+
+
+def _narrow(rows: int, columns: int, generator: torch.Generator | None) -> nn.Parameter:
+    """A matrix whose columns, or rows, begin shorter than 1 on the side of the pixels."""
+    bound = 1 / math.sqrt(max(rows, columns))
+    return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound, generator=generator))
 
 
 class VAE(nn.Module):
@@ -249,6 +311,69 @@ def mlp_vae(
     )
 
 
+def linear_vae(
+    *,
+    data_dim: int = 784,
+    latent_dim: int = 2,
+    centre: Tensor | None = None,
+    variance: float | None = None,
+    generator: torch.Generator | None = None,
+) -> VAE:
+    r"""Build the linear VAE, whose best weights are known: probabilistic PCA.
+
+    .. math::
+
+        p(x \mid z) = \mathcal N(W z + \bar x, \sigma^2 I), \qquad
+        q(z \mid x) = \mathcal N\bigl(V (x - \bar x), \operatorname{diag} d\bigr)
+
+    Parameters
+    ----------
+    data_dim, latent_dim : int
+        Pixels and latents.
+    centre : Tensor, shape (data_dim,), optional
+        :math:`\bar x`, best the mean of the training images; 0 if not given. A checkpoint carries it.
+    variance : float, optional
+        :math:`\sigma^2`, held fixed. Without one it is learned, and begins at 1.
+    generator : torch.Generator, optional
+        On the CPU. The same seed gives the same weights; without one, PyTorch's global generator draws.
+
+    Raises
+    ------
+    ValueError
+        If a width is below 1, the variance is not positive, or the centre has another shape.
+
+    References
+    ----------
+    Book: eq-linear-terms. :mod:`vaelib.linear` has the solution. Lucas et al. (2019).
+    """
+    for name, width in {"data_dim": data_dim, "latent_dim": latent_dim}.items():
+        if width < 1:
+            raise ValueError(f"{name} is {width}: a layer needs at least one unit")
+    if variance is not None and not 0 < variance < math.inf:
+        raise ValueError(f"variance is {variance}: it must be a positive number")
+    centre = torch.zeros(data_dim) if centre is None else centre.float()
+    if centre.shape != (data_dim,):
+        raise ValueError(f"centre has shape {tuple(centre.shape)}: an image has ({data_dim},)")
+    model = VAE(
+        LinearEncoder(centre, latent_dim, generator),
+        LinearDecoder(latent_dim, centre, generator),
+        latent_dim=latent_dim,
+        likelihood="gaussian",
+        settings={
+            "architecture": "linear",
+            "data_dim": data_dim,
+            "latent_dim": latent_dim,
+            "variance": variance,
+        },
+    )
+    if variance is not None:
+        model.log_var = nn.Parameter(torch.tensor(math.log(variance)), requires_grad=False)
+    return model
+
+
+_BUILDERS: dict[str, Callable[..., VAE]] = {"mlp": mlp_vae, "linear": linear_vae}
+
+
 def build(settings: Mapping[str, Any]) -> VAE:
     """Make the untrained model that ``settings`` describes, as a checkpoint carries them.
 
@@ -259,9 +384,12 @@ def build(settings: Mapping[str, Any]) -> VAE:
     """
     arguments = dict(settings)
     architecture = arguments.pop("architecture", None)
-    if architecture != "mlp":
-        raise ValueError(f"unknown architecture {architecture!r}: this version of vaelib builds 'mlp'")
+    if architecture not in _BUILDERS:
+        known = ", ".join(map(repr, _BUILDERS))
+        raise ValueError(f"unknown architecture {architecture!r}: this version of vaelib builds {known}")
     try:
-        return mlp_vae(**arguments)
+        return _BUILDERS[architecture](**arguments)
     except TypeError as error:
-        raise ValueError(f"these settings do not describe an MLP VAE: {error}") from error
+        raise ValueError(
+            f"these settings do not describe a model of the kind {architecture!r}: {error}"
+        ) from error
