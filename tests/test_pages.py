@@ -115,13 +115,15 @@ def test_page_works_from_a_file(visit, name: str) -> None:
     assert {urlsplit(url).scheme for url in seen.addresses} <= {"file", "data", "blob"}
 
 
-@pytest.mark.parametrize(("size", "scheme"), VIEWS)
+# Both schemes and both sizes, though not each with each: axe takes seconds for a page.
+@pytest.mark.parametrize(("size", "scheme"), [VIEWS[0], VIEWS[-1]])
 @pytest.mark.parametrize("name", built())
 def test_page_is_accessible(visit, address: str, name: str, size: str, scheme: str) -> None:
     seen = visit(address, name, size, scheme)
     # A colour caught half-way through a fade is nobody's contrast.
     seen.page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
-    violations = Axe().run(seen.page).response["violations"]
+    # The inside of a formula is MathJax's: thousands of elements that take their colour from the text around.
+    violations = Axe().run(seen.page, context={"exclude": [["mjx-container"]]}).response["violations"]
     ours = [
         f"{violation['id']}: {violation['help']}: {[node['html'] for node in violation['nodes']]}"
         for violation in violations
