@@ -163,14 +163,13 @@ def ledger_markdown(rows: dict[str, dict[str, Any]]) -> str:
         lines += [
             f"## {{doc}}`{page}`",
             "",
-            "| Equation | Label | Checks | Tolerance | Mutants | Now | Code |",
-            "|---|---|---|---|---|---|---|",
+            "| Equation | Checks | Tolerance | Mutants | Now | Code |",
+            "|---|---|---|---|---|---|",
         ]
         for label, row in rows.items():
             if row["page"] == page:
                 cells = [
-                    f'<span id="row-{label}"></span>{{eq}}`{label}`',
-                    f"`{label}`",
+                    f'<span id="row-{label}"></span>{{eq}}`{label}` `{label}`',
                     ", ".join(row["kinds"]),
                     row["tolerance"],
                     f"{row['killed']}/{row['mutants']}",
