@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelib.models import build, mlp_vae, reparameterize
+from vaelib.models import build, linear_vae, mlp_vae, reparameterize
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -107,6 +107,42 @@ def test_forward_pass_is_the_formula_written_out() -> None:
     torch.testing.assert_close(model.mean_image(mean), 1 / (1 + torch.exp(-logits)))
 
 
+def test_linear_model_is_two_matrices_about_a_centre() -> None:
+    centre = torch.arange(5.0)
+    model = linear_vae(data_dim=5, latent_dim=3, centre=centre, variance=0.25, generator=seeded())
+    v, w = model.encoder.weight, model.decoder.weight
+    assert v.shape == (3, 5)
+    assert w.shape == (5, 3)
+    x = torch.rand(2, 5, generator=seeded())
+    mean, log_var = model.encode(x)
+    for image, one, width in zip(x, mean, log_var, strict=True):
+        torch.testing.assert_close(one, v @ (image - centre))
+        assert torch.equal(width, torch.zeros(3))  # q begins as wide as the prior
+        torch.testing.assert_close(model.decode(one), w @ one + centre)
+    # The variance that was given is in the likelihood, and no optimiser may change it.
+    constant = 5 * math.log(2 * math.pi * 0.25) / 2
+    torch.testing.assert_close(model.log_likelihood(x, x), torch.full((2,), -constant))
+    assert not model.log_var.requires_grad
+    assert linear_vae(data_dim=5).log_var.requires_grad
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        "encoder.weight", "encoder.log_var", "decoder.weight"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"latent_dim": 0}, "latent_dim is 0"),
+        ({"variance": 0.0}, "variance is 0"),
+        ({"variance": math.inf}, "variance is inf"),
+        ({"data_dim": 5, "centre": torch.zeros(4)}, r"centre has shape \(4,\)"),
+    ],
+)
+def test_impossible_linear_models_are_refused_by_name(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        linear_vae(**wrong)
+
+
 def test_published_network_has_its_number_of_parameters() -> None:
     # 784*400+400 + 400*4+4 + 2*400+400 + 400*784+784
     assert sum(p.numel() for p in mlp_vae(generator=seeded()).parameters()) == 631_188
@@ -134,7 +170,15 @@ def test_impossible_models_are_refused_by_name(wrong: dict[str, object], said: s
         mlp_vae(**wrong)
 
 
-@pytest.mark.parametrize("settings", [{}, {"architecture": "cnn"}, {"architecture": "mlp", "depth": 9}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"architecture": "cnn"},
+        {"architecture": "mlp", "depth": 9},
+        {"architecture": "linear", "hidden_dim": 9},
+    ],
+)
 def test_settings_of_another_model_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"architecture|do not describe"):
         build(settings)
