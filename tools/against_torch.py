@@ -253,9 +253,10 @@ def score_of_mean(v: Values) -> float:
 
 
 def parts_of_coins(v: Values) -> gradients.Parts:
-    """Three images, a coin for the latent of each, and the gradients that go with its sides."""
-    heads = torch.tensor([float(coin) for coin in coins], dtype=torch.float64)
-    g = torch.tensor([[v[f"g{k}0"], v[f"g{k}1"]] for k in range(3)], dtype=torch.float64)
+    """Some images, a coin for the latent of each, and the gradients that go with its sides."""
+    images = [k for k in range(len(coins)) if f"g{k}0" in v]
+    heads = torch.tensor([float(coins[k]) for k in images], dtype=torch.float64)
+    g = torch.tensor([[v[f"g{k}0"], v[f"g{k}1"]] for k in images], dtype=torch.float64)
     sides = torch.stack([1 - heads, heads], dim=1)
     means = (sides * g).sum(1)
     within = (sides * (g - means[:, None]).square()).sum(1).mean()
@@ -444,7 +445,7 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-total-variance": lambda v: sum(parts_of_coins(v)),
     "eq-batch-variance": lambda v: gradients.batch_variance(parts_of_coins(v), images=2, draws=3),
     "eq-without-replacement": lambda v: gradients.batch_variance(
-        parts_of_coins(v), images=2, draws=4, population=3
+        parts_of_coins(v), images=2, draws=3, population=5
     ),
     "eq-best-draws": least_price,
     "eq-one-more-draw": lambda v: price_of_draws(v, v["L"] + 1) - price_of_draws(v, v["L"]),
@@ -486,8 +487,8 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-ppca-gradient": slope_of_evidence,
     "eq-water-filling": lambda v: linear.rates(row(v["lambda1"]), v["sigma"] ** 2).item(),
     "eq-rotation-gap": gap_of_turned,
-    "eq-ppca-profile": lambda v: linear_evidence(torch.diag(row_of(v, "lambda", 4)[0]), v),
+    "eq-ppca-profile": lambda v: linear_evidence(torch.diag(row_of(v, "lambda", 5)[0]), v),
     "eq-best-variance": lambda v: linear.best_variance(
-        row(9.0, 8.0, v["lambda3"], v["lambda4"])[0], 2
+        row(9.0, 8.0, v["lambda3"], v["lambda4"], v["lambda5"])[0], 2
     ).item(),
 }

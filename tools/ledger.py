@@ -32,7 +32,8 @@ CODE = ("vaelib/symbolic/*.py", "tools/ledger.py", "requirements.lock")
 TORCH_CODE = ("vaelib/*.py", "tools/against_torch.py")
 
 MATH = re.compile(
-    r"^(?P<fence>`{3,}|:{3,})\{math\}[ \t]*(?P<argument>[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.M | re.S
+    r"^[ \t]*(?P<fence>`{3,}|:{3,})\{math\}[ \t]*(?P<argument>[^\n]*)\n(?P<body>.*?)^[ \t]*(?P=fence)[ \t]*$",
+    re.M | re.S,
 )
 DOLLARS = re.compile(r"\$\$(?P<body>.*?)\$\$(?P<label>[ \t]*\([\w-]+\))?", re.S)
 LABEL = re.compile(r"^:label:[ \t]*(\S+)[ \t]*\n", re.M)
@@ -81,7 +82,10 @@ def displays(text: str) -> list[tuple[str, str]]:
         body = re.sub(r"^:\w+:.*\n", "", match["body"], flags=re.M)
         found.append((match.start(), label[1] if label else "", f"{match['argument']}\n{body}".strip()))
     rest = MATH.sub(lambda match: " " * len(match.group()), text)
-    rest = re.sub(r"^(`{3,}).*?^\1[ \t]*$", lambda match: " " * len(match.group()), rest, flags=re.M | re.S)
+    # Code may hold dollars; directives (a name in braces) may hold displays.
+    rest = re.sub(
+        r"^(`{3,})(?!\{).*?^\1[ \t]*$", lambda match: " " * len(match.group()), rest, flags=re.M | re.S
+    )
     for match in DOLLARS.finditer(rest):
         found.append((match.start(), (match["label"] or "").strip(" ()"), match["body"].strip()))
     return [(label, latex) for _, label, latex in sorted(found)]
@@ -173,9 +177,9 @@ def held_against_torch() -> set[str]:
 def against_torch(label: str, claim: Claim, latex: str) -> None:
     """Compare the last side of an equation's first statement with vaelib or PyTorch."""
     from tools.against_torch import AGAINST_TORCH, RELATIVE
-    from vaelib.symbolic.claims import POINTS, ClaimError, number, pairs, point
+    from vaelib.symbolic.claims import POINTS, ClaimError, number, pairs, point, statements
 
-    *_, (_, left, right) = pairs(claim, claim.reading.chains(latex)[0])
+    *_, (_, left, right) = pairs(claim, statements(claim, latex)[0])
     for k in range(POINTS):
         values = point(label, claim, left.free_symbols | right.free_symbols, k)
         formula = number(right)(values)

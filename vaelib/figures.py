@@ -297,7 +297,8 @@ class Line:
     colour : str
         One of this module's: a quantity has one colour everywhere.
     style : str
-        Matplotlib's ``"-"``, ``"--"``, ``":"``, or a marker such as ``"o"``. Colour is never the only difference.
+        Matplotlib's ``"-"``, ``"--"``, ``":"``, or a marker such as ``"o"``: colour is never the only
+        difference.
     fill : bool
         Shade the area below.
     error : sequence of float, optional

@@ -53,8 +53,9 @@ class Claim:
         For an inequality: points where both sides are equal, some symbols given as functions of the others,
         all by name. A bound that is loosened or turned round fails there.
     proof : callable, optional
-        For an inequality: proves it by SymPy, raises :class:`ClaimError` otherwise. Without one, an
-        inequality counts as spot-checked.
+        For an inequality: shows by SymPy that an expression is never negative, and returns it; the sides of
+        the page's inequality have to differ by just that, and it counts as proved. If it returns nothing it
+        proves a lemma, and the inequality counts as spot-checked. It raises :class:`ClaimError` if it fails.
     draws : callable, optional
         ``draws(rng, point)`` gives one random number whose mean must be the last side: a z-test.
     simplify : callable
@@ -71,7 +72,7 @@ class Claim:
     method: Literal["symbolic", "quadrature", "typed"] = "symbolic"
     ranges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     tight: Sequence[Mapping[str, Callable[[Point], float]]] = ()
-    proof: Callable[[], None] | None = None
+    proof: Callable[[], sp.Expr | None] | None = None
     draws: Callable[[random.Random, Point], float] | None = None
     simplify: Callable[[sp.Expr], sp.Expr] = sp.simplify
     equivalent: Mapping[str, str] = field(default_factory=dict)
@@ -235,6 +236,21 @@ def entries(value: Value) -> list[sp.Expr]:
     raise ReadingError(f"{value!r} is no number")
 
 
+def statements(claim: Claim, latex: str) -> list[Chain]:
+    """Parse a formula whose every statement says something.
+
+    Raises
+    ------
+    ReadingError
+        If there is no statement, or one that is only an expression: a line that lost its sign would else go
+        unseen.
+    """
+    chains = claim.reading.chains(latex)
+    if not chains or not all(chain.relations for chain in chains):
+        raise ReadingError("a statement has no relation in it, so it claims nothing")
+    return chains
+
+
 def pairs(claim: Claim, chain: Chain) -> Iterator[tuple[str, sp.Expr, sp.Expr]]:
     """Yield the relations of a statement with what stands on both sides."""
     values = []
@@ -246,6 +262,9 @@ def pairs(claim: Claim, chain: Chain) -> Iterator[tuple[str, sp.Expr, sp.Expr]]:
         else:
             values.append(claim.reading.value(side))
     for relation, left, right in zip(chain.relations, values, values[1:], strict=False):
+        shapes = [side.shape for side in (left, right) if isinstance(side, sp.MatrixBase)]
+        if len(set(shapes)) > 1:
+            raise ClaimError(f"matrices of the shapes {shapes[0]} and {shapes[1]} cannot be equal")
         try:
             lefts, rights = entries(left), entries(right)
         except MISFITS as error:
@@ -279,7 +298,9 @@ def _holds(relation: str, left: float, right: float, tolerance: float) -> bool:
         return abs(left - right) <= room
     if relation in {">=", ">"}:
         return left >= right - (room if relation == ">=" else -room)
-    return left <= right + (room if relation == "<=" else -room)
+    if relation in {"<=", "<"}:
+        return left <= right + (room if relation == "<=" else -room)
+    raise ReadingError(f"{relation!r} cannot be checked")
 
 
 @functools.lru_cache(maxsize=65536)
@@ -304,11 +325,13 @@ def at_points(label: str, claim: Claim, latex: str, *, exact: bool = False) -> N
         If one does not hold.
     """
     tolerance = 10.0**-DIGITS if exact else SCREEN
-    for chain in claim.reading.chains(latex):
+    for chain in statements(claim, latex):
         for relation, left, right in pairs(claim, chain):
             symbols = left.free_symbols | right.free_symbols
             inequality = relation not in {"=", "~"}
             tight = claim.tight if inequality else ()
+            if tight and relation in {"<", ">"}:
+                raise ClaimError(f"{label}: the sides can be equal, so {relation} is too strict")
             for k in range(POINTS if not inequality else 6 * POINTS):
                 values = point(label, claim, symbols, k)
                 _compare(label, relation, left, right, values, tolerance, exact)
@@ -420,14 +443,40 @@ def prove(label: str, claim: Claim, latex: str) -> None:
     ClaimError
         If SymPy does not find both sides of an equality to be the same.
     """
-    for chain in claim.reading.chains(latex):
+    for chain in statements(claim, latex):
         for relation, left, right in pairs(claim, chain):
             if relation in {"=", "~"}:
                 difference = solved(left) - solved(right)
                 if not is_zero(difference, claim.simplify):
                     raise ClaimError(f"{label}: SymPy is left with {difference}")
     if claim.proof is not None:
-        claim.proof()
+        prove_inequality(label, claim, latex)
+
+
+def prove_inequality(label: str, claim: Claim, latex: str) -> None:
+    """Let the claim prove that a gap is never negative, and find that gap between the sides on the page.
+
+    Raises
+    ------
+    ClaimError
+        If the proof fails, or the page's sides differ by something else.
+    """
+    assert claim.proof is not None
+    gap = claim.proof()
+    if gap is None:
+        return
+    found = [
+        pair
+        for chain in statements(claim, latex)
+        for pair in pairs(claim, chain)
+        if pair[0] not in {"=", "~"}
+    ]
+    for relation, left, right in found:
+        difference = solved(left) - solved(right) if relation in {">=", ">"} else solved(right) - solved(left)
+        if not is_zero(difference - gap, claim.simplify):
+            raise ClaimError(
+                f"{label}: the sides do not differ by {gap}, which was proved to be no less than 0"
+            )
 
 
 def by_draws(label: str, claim: Claim, latex: str) -> float:
@@ -439,7 +488,7 @@ def by_draws(label: str, claim: Claim, latex: str) -> float:
         If it exceeds the threshold.
     """
     assert claim.draws is not None
-    *_, (_, left, right) = pairs(claim, claim.reading.chains(latex)[0])
+    *_, (_, left, right) = pairs(claim, statements(claim, latex)[0])
     values = point(label, claim, left.free_symbols | right.free_symbols, 0)
     expected = _evaluate(right, values, exact=False)
     rng, names = random.Random(label), {symbol.name: value for symbol, value in values.items()}
@@ -449,7 +498,7 @@ def by_draws(label: str, claim: Claim, latex: str) -> float:
     if variance == 0:
         raise ClaimError(f"{label}: draws without variance test nothing")
     score = (mean - expected) / math.sqrt(variance / DRAWS)
-    if abs(score) > THRESHOLD:
+    if not abs(score) <= THRESHOLD:  # a score that is no number fails too
         raise ClaimError(
             f"{label}: draws have the mean {mean:.6g}, {score:.1f} standard errors from {expected:.6g}"
         )
@@ -481,7 +530,7 @@ def check(label: str, claim: Claim, latex: str) -> None:
         with mpmath.workdps(DIGITS + 10):
             at_points(label, claim, latex, exact=True)
         if claim.proof is not None:
-            claim.proof()
+            prove_inequality(label, claim, latex)
     if claim.draws is not None:
         by_draws(label, claim, latex)
 
@@ -490,16 +539,16 @@ def kinds(claim: Claim, latex: str) -> list[str]:
     """Name what was done to a formula, never more than that."""
     if claim.method == "typed":
         return ["typed"]
-    relations = {relation for chain in claim.reading.chains(latex) for relation in chain.relations}
-    expressions = [
-        e for chain in claim.reading.chains(latex) for _, *both in pairs(claim, chain) for e in both
-    ]
+    relations = {relation for chain in statements(claim, latex) for relation in chain.relations}
+    expressions = [e for chain in statements(claim, latex) for _, *both in pairs(claim, chain) for e in both]
     found: list[str] = []
     if relations & {"=", "~"}:
         plain = claim.method == "quadrature" and not any(e.has(sp.Integral) for e in expressions)
         found.append(f"at {POINTS} points" if plain else claim.method)
     if relations - {"=", "~"}:
-        found.append("proved" if claim.proof else f"spot-checked at {6 * POINTS} points")
+        proved = claim.proof is not None and claim.proof() is not None
+        lemma = ", a lemma proved" if claim.proof is not None else ""
+        found.append("proved" if proved else f"spot-checked at {6 * POINTS} points{lemma}")
     if any(part.has(sp.Derivative) for e in expressions for part in _outermost(e)):
         found.append("finite difference")
     if claim.draws:

@@ -69,7 +69,7 @@ def kl(q: Callable[[Value], sp.Expr] = q, p: Callable[[Value], sp.Expr] = p) -> 
 # --- proofs ------------------------------------------------------------------------------------------------
 
 
-def prove_tangent(curve: sp.Expr | None = None) -> None:
+def prove_tangent(curve: sp.Expr | None = None) -> sp.Expr:
     r"""Prove that a curve in t > 0, the logarithm, lies below the line t - 1, and touches it at 1 alone.
 
     .. math::
@@ -92,6 +92,7 @@ def prove_tangent(curve: sp.Expr | None = None) -> None:
     bend = sp.simplify(sp.diff(gap, t, 2))
     if sp.solve(sp.diff(gap, t), t) != [1] or gap.subs(t, 1) != 0 or not bend.is_positive:
         raise ClaimError(f"{curve} is not shown to lie below t - 1")
+    return gap
 
 
 def jensen_gap() -> sp.Expr:
@@ -112,7 +113,7 @@ def jensen_gap() -> sp.Expr:
     return sp.log(mean_under(q, height)) - mean_under(q, lambda value: sp.log(height(value)))
 
 
-def prove_jensen() -> None:
+def prove_jensen() -> sp.Expr:
     r"""Prove Jensen's inequality for the logarithm from its tangent.
 
     With :math:`t(z) = f(z) / \mathbb E[f]` the gap is the mean of :math:`t - 1 - \log t`, which is never
@@ -137,6 +138,13 @@ def prove_jensen() -> None:
     difference = sp.expand(jensen_gap() - mean_under(q, above_tangent))
     if sp.simplify(difference) != 0:
         raise ClaimError(f"Jensen's gap is not the mean above the tangent: {difference} is left")
+    return mean_under(q, above_tangent)
+
+
+def prove_nonnegative() -> sp.Expr:
+    """Return the mean under q of the tangent's gap at p / q: no term of it is negative."""
+    gap = prove_tangent()
+    return mean_under(q, lambda value: gap.subs(t, p(value) / q(value)))
 
 
 # --- fits of one normal distribution to several -----------------------------------------------------------
@@ -405,7 +413,7 @@ CLAIMS = {
         tight=[{"f2": lambda v: v["f1"], "f3": lambda v: v["f1"]}],
         proof=prove_jensen,
     ),
-    "eq-kl-nonnegative": Claim(finite, ranges=CHANCES, tight=EQUAL, proof=prove_tangent),
+    "eq-kl-nonnegative": Claim(finite, ranges=CHANCES, tight=EQUAL, proof=prove_nonnegative),
     "eq-bernoulli-kl": Claim(coin, ranges={"pi_q": (0.1, 0.9), "pi_p": (0.1, 0.9)}),
     "eq-categorical-kl": Claim(die, ranges=CHANCES),
     "eq-normal-entropy": Claim(

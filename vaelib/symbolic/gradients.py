@@ -236,7 +236,7 @@ two_draws = Reading(
 one_noise = Reading({**smallest, "z": mu + sigma * epsilon})
 
 # A population of images, each with a coin for its latent: everything about its gradients can be listed.
-coins = [sp.Rational(1, 3), sp.Rational(3, 4), sp.Rational(2, 5)]  # q(1 | x)
+coins = [sp.Rational(*pair) for pair in ((1, 3), (3, 4), (2, 5), (1, 5), (5, 8))]  # q(1 | x)
 
 
 def gradients_of(images: int) -> list[tuple[sp.Symbol, sp.Symbol]]:
@@ -356,12 +356,13 @@ def optimal_draws() -> sp.Expr:
     return stationary
 
 
-def prove_best_draws() -> None:
-    """Show that cost times variance exceeds its smallest value by a square."""
+def prove_best_draws() -> sp.Expr:
+    """Show that cost times variance exceeds its smallest value by a square, and return the square."""
     smallest_value = (sp.sqrt(c_x * V_x) + sp.sqrt(c_z * V_z)) ** 2
     square = (sp.sqrt(L * c_z * V_x) - sp.sqrt(c_x * V_z / L)) ** 2
     if sp.simplify(sp.expand(cost_times_variance() - smallest_value - square)) != 0:
         raise ClaimError("cost times variance is not its smallest value and a square")
+    return square
 
 
 costs = Reading(
@@ -424,7 +425,7 @@ CLAIMS = {
     "def-batch-mean": Claim(listed),
     "eq-total-variance": Claim(one_image(3)),
     "eq-batch-variance": Claim(batches(3, 2, 3, replace=True)),
-    "eq-without-replacement": Claim(batches(3, 2, 4, replace=False)),
+    "eq-without-replacement": Claim(batches(5, 2, 3, replace=False)),
     "eq-best-draws": Claim(
         costs,
         tight=[{"L": lambda v: math.sqrt(v["V_z"] * v["c_x"] / (v["V_x"] * v["c_z"]))}],

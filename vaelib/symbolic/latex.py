@@ -69,7 +69,7 @@ class Token:
 
 RELATIONS = {
     "=": "=", ":=": "=", r"\coloneqq": "=", r"\ge": ">=", r"\geq": ">=", r"\le": "<=", r"\leq": "<=",
-    "<": "<", ">": ">", r"\sim": "~", r"\to": "->",
+    "<": "<", ">": ">", r"\sim": "~",
 }  # fmt: skip
 SEPARATORS = {",": ",", ";": ";", r"\mid": "|", "|": "|", r"\|": "||", r"\Vert": "||", r"\,\|\,": "||"}
 FUNCTIONS = {
@@ -125,6 +125,7 @@ class Reader:
         self.is_function = is_function
         # Signs that, where an operator could stand, end what is being read instead of opening bars.
         self.closing: list[set[str]] = [set()]
+        self.beneath: list[Chain] = []  # what stands under braces and is no mere word
 
     # --- moving over the tokens ---------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class Reader:
             while self.now.kind == "text" or self.now.text in {",", ";", ".", r"\\", r"\quad", r"\qquad"}:
                 self.take()
             if self.now.kind == "end":
-                return chains
+                return chains + self.beneath
             chains.append(self.chain())
 
     def chain(self) -> Chain:
@@ -221,7 +222,7 @@ class Reader:
             return False
         if token.text in {r"\mathrm", r"\quad", r"\qquad", r"\\", r"\}", r"\end", r"\rvert", r"\rVert"}:
             return token.text == r"\mathrm" and not self.is_differential()
-        return token.text not in {r"\cdot", r"\times", r"\odot"}
+        return token.text not in {r"\cdot", r"\times", r"\odot", r"\to"}
 
     def is_differential(self) -> bool:
         text = "".join(token.text for token in self.tokens[self.at : self.at + 4])
@@ -409,14 +410,23 @@ class Reader:
         )
 
     def brace(self) -> Node:
-        """An underbrace is what stands over it; who takes that away takes the brace with it."""
+        """An underbrace is what stands over it; who takes that away takes the brace with it.
+
+        A word beneath it says what it is called; a symbol there is claimed to be the same.
+        """
         start = self.take().start
         inside = self.braced()
-        if self.accept("_", "^"):
-            self.take("{")
-            depth = 1
-            while depth:
+        if sign := self.accept("_", "^"):
+            begun, depth = self.at, 0
+            while not depth or depth > 1 or self.now.text != "}":
                 depth += {"{": 1, "}": -1}.get(self.take().text, 0)
+            self.take("}")
+            end = self.at
+            if all(token.kind != "text" for token in self.tokens[begun:end]):
+                self.at = begun
+                named = self.braced()
+                self.beneath.append(Chain((inside, named), ("=",), ((sign.start, sign.end),)))
+            self.at = end
         return Node(inside.kind, inside.text, inside.parts, start, self.last_end, inside.marks, inside.spans)
 
     # --- what binds a variable ----------------------------------------------------------------------------
@@ -440,7 +450,11 @@ class Reader:
         while self.is_differential():
             self.differential()
             variables.append(self.factor(bare=True))
+        if (low is None) != (high is None):
+            self.fail("an integral has both ends or none, and this one has one")
         ends = () if low is None or high is None else (low, high)
+        if ends and len(variables) > 1:
+            self.fail("an integral with ends has one variable")
         marks = ("ends",) if ends else ()
         return Node(
             "integral", str(len(variables)), (body, *variables, *ends), token.start, self.last_end, marks
@@ -663,6 +677,8 @@ def _edits(latex: str, node: Node) -> Iterator[tuple[int, int, str, str]]:
     elif node.kind == "product":
         for factor in node.parts:
             yield factor.start, factor.end, "", f"the factor {text(factor)} is lost"
+    elif node.kind == "transpose":
+        yield node.parts[0].end, node.end, "", f"the transpose of {text(node.parts[0])} is lost"
     elif node.kind == "power":
         yield *node.spans[0], "", f"the exponent of {text(node.parts[0])} is lost"
     elif node.kind == "quotient" and node.text != "/":

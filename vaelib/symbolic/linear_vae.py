@@ -361,7 +361,7 @@ best_guess = Reading(decoder_of_two)
 
 
 @functools.cache
-def gap_is_bounded() -> None:
+def gap_is_bounded() -> sp.Expr:
     r"""Prove the bound: the gap exceeds it by squares and by terms :math:`t - 1 - \log t \ge 0`."""
     precision, latent = posterior_precision(small), latents(2)
     q = encoder(latent, guess, variances)
@@ -371,8 +371,10 @@ def gap_is_bounded() -> None:
     off = guess - precision.inv() * small.T * image
     squares = (off.T * precision * off)[0] / (2 * sigma**2)
     ratios = [precision[j, j] * variances[j] / sigma**2 for j in range(2)]
-    if not is_zero(gap - bound - squares - sum(t - 1 - sp.log(t) for t in ratios) / 2, tidy):
+    never_negative = squares + sum(t - 1 - sp.log(t) for t in ratios) / 2
+    if not is_zero(gap - bound - never_negative, tidy):
         raise ClaimError("eq-diagonal-gap: the gap is not the bound and what cannot be negative")
+    return never_negative
 
 
 def at(value: sp.Expr) -> Callable[[Point], float]:
@@ -386,9 +388,10 @@ NO_GAP_BUT_THIS = {
 }  # fmt: skip
 
 
-# Four pixels, the two largest eigenvalues above the noise, eigenvectors and a rotation that are fractions.
-l1, l2, *_ = eigenvalues = sp.symbols("lambda1:5", positive=True)
-EIGENVECTORS = half * sp.Matrix([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
+# Five pixels, so that no two dimensions are alike; the two largest eigenvalues above the noise, eigenvectors
+# and a rotation that are fractions.
+l1, l2, *_ = eigenvalues = sp.symbols("lambda1:6", positive=True)
+EIGENVECTORS = sp.eye(5) - sp.Rational(2, 5) * sp.ones(5, 5)  # a mirror: orthogonal, and of fractions
 ROTATION = sp.Matrix([[3, -4], [4, 3]]) / 5
 W_STAR = best_weight(EIGENVECTORS[:, :2], eigenvalues[:2], ROTATION)
 at_best = Reading(
@@ -396,15 +399,16 @@ at_best = Reading(
         "W^*": W_STAR, "U_J": EIGENVECTORS[:, :2], r"\Lambda_J": sp.diag(l1, l2), "R": ROTATION,
         "I": sp.eye(2),
         "S": EIGENVECTORS * sp.diag(*eigenvalues) * EIGENVECTORS.T, r"\lambda": eigenvalues,
-        "C": (W_STAR * W_STAR.T + sigma**2 * sp.eye(4)).applyfunc(sp.expand), r"\sigma": sigma,
-        r"\sigma_\star": sp.sqrt(best_variance(eigenvalues, 2)), "D": sp.Integer(4), "J": sp.Integer(2),
+        "C": (W_STAR * W_STAR.T + sigma**2 * sp.eye(5)).applyfunc(sp.expand), r"\sigma": sigma,
+        r"\sigma_\star": sp.sqrt(best_variance(eigenvalues, 2)), "D": sp.Integer(5), "J": sp.Integer(2),
     }
 )  # fmt: skip
 ABOVE = {
     "lambda1": (3.0, 4.0),
     "lambda2": (2.0, 2.9),
     "lambda3": (0.5, 0.9),
-    "lambda4": (0.1, 0.4),
+    "lambda4": (0.3, 0.4),
+    "lambda5": (0.1, 0.2),
     "sigma": (0.5, 1.3),
 }
 

@@ -164,7 +164,7 @@ coins = Reading(
 coins_from_logits = Reading(
     {
         "x": x, r"\ell": logits, r"\pi": [1 / (1 + sp.exp(-logit)) for logit in logits], "D": D, "z": z,
-        "d": sp.Integer(1),
+        "d": sp.Integer(2),
         r"p_\theta(x|z)": lambda x, z: bernoulli(x, [1 / (1 + sp.exp(-logit)) for logit in logits]),
     }
 )  # fmt: skip
@@ -212,7 +212,7 @@ best = Reading(
 )  # fmt: skip
 
 
-def best_variance_is_a_maximum() -> None:
+def best_variance_is_a_maximum() -> sp.Expr:
     r"""Prove eq-best-sigma: :math:`t - 1 \ge \log t` with :math:`t = \sigma_\star^2 / \sigma^2`."""
     t = sp.Symbol("t", positive=True)
     gap = (nll(gaussian(x, mu, mean_square / t)) - nll(gaussian(x, mu, mean_square))) / D
@@ -220,6 +220,7 @@ def best_variance_is_a_maximum() -> None:
         raise ClaimError(f"the gap is not (t - 1 - log t) / 2 a pixel, but {gap}")
     if sp.solve(sp.diff(t - 1 - sp.log(t), t), t) != [1] or not sp.diff(t - 1 - sp.log(t), t, 2).is_positive:
         raise ClaimError("t - 1 - log t has its only minimum at 1, where it is 0")
+    return D * (t - 1 - sp.log(t)).subs(t, mean_square / sigma**2) / 2
 
 
 # The same two pixels on another range, y = a + s x, and the decoder's means with them.

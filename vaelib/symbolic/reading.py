@@ -456,6 +456,9 @@ class _Evaluation:
         if isinstance(value, Functional):
             return self.functional(value, arguments)
         if not callable(value) and not isinstance(value, Density) and "(" in key:
+            for argument in arguments:  # an index has to mean something all the same
+                if argument.kind == "name" and argument.parts:
+                    self.value(argument)
             return value  # it stands for the whole call, as p(z) may for a distribution
         values = [self.value(argument) for argument in arguments]
         if isinstance(value, Density):

@@ -8,14 +8,14 @@ from vaelib.symbolic.claims import Claim
 from vaelib.symbolic.gaussian_kl import ENCODER_AND_PRIOR, kl_closed_form, kl_of_coordinates
 from vaelib.symbolic.reading import Density, Reading, normal
 
-PIXELS = LATENTS = sp.Integer(2)
+PIXELS = sp.Integer(3)
 
-x = sp.symbols("x1:3", real=True)
+x = sp.symbols("x1:4", real=True)
 z = sp.Matrix(sp.symbols("z1:3", real=True))
 mu, noise = sp.Matrix(sp.symbols("mu1:3", real=True)), sp.Matrix(sp.symbols("epsilon1:3", real=True))
 sigma = sp.Matrix(sp.symbols("sigma1:3", positive=True))
-pixel = sp.symbols("pi1:3", positive=True)  # the probabilities, each below 1
-mean_x = sp.symbols("m1:3", real=True)
+pixel = sp.symbols("pi1:4", positive=True)  # the probabilities, each below 1
+mean_x = sp.symbols("m1:4", real=True)
 sigma_x, beta = sp.symbols("s beta", positive=True)
 
 
@@ -46,7 +46,7 @@ def coins(pixels: Sequence[sp.Expr], probabilities: Sequence[sp.Expr]) -> sp.Exp
     return sp.Mul(*(p**a * (1 - p) ** (1 - a) for a, p in zip(pixels, probabilities, strict=True)))
 
 
-# --- three values of z, and nothing said about any probability ----------------------------------------------
+# --- three values of z, and nothing said about any probability ---------------------------------------------
 
 prior_weights = sp.symbols("b1:4", positive=True)
 q_weights = sp.symbols("q1:4", positive=True)
@@ -83,19 +83,20 @@ finite = Reading(
 AT_POSTERIOR = [{f"q{k}": (lambda v, k=k: v[f"l{k}"] * v[f"b{k}"]) for k in (1, 2, 3)}]
 BOUND = Claim(finite, tight=AT_POSTERIOR)
 
-# --- one image after the other --------------------------------------------------------------------------------
+# --- one image after the other -----------------------------------------------------------------------------
 
-log_likelihoods = sp.symbols("t1:4", real=True)
+# log p(x_i | z_k) for three images and three latents, so that it matters which latent belongs to an image.
+log_likelihoods = sp.Matrix(3, 3, sp.symbols("t1:10", real=True))
 mus_of, sigmas_of = sp.symbols("mu1:4", real=True), sp.symbols("sigma1:4", positive=True)
 
 
 def objective() -> sp.Expr:
-    r"""The mean of the per-image terms, each weighted as ``ElboTerms.weighted`` does it, three images a batch."""
-    terms = zip(log_likelihoods, mus_of, sigmas_of, strict=True)
+    """The mean of the weighted terms of three images, as ``ElboTerms.weighted`` has them."""
+    terms = zip(log_likelihoods.diagonal(), mus_of, sigmas_of, strict=True)
     return sp.Add(*(t - beta * kl_closed_form(m, s, sp.S.Zero, sp.S.One) for t, m, s in terms)) / 3
 
 
-def encoder_of(z: object, i: sp.Integer) -> list[tuple[sp.Expr, sp.Expr]]:
+def encoder_of(_: object, i: sp.Integer) -> list[tuple[sp.Expr, sp.Expr]]:
     """q(z | x_i), by its mean and deviation."""
     return [(mus_of[int(i) - 1], sigmas_of[int(i) - 1])]
 
@@ -128,7 +129,7 @@ CLAIMS = {
                 r"q_\phi(z|x)": lambda z, x: product_of_normals(z, mu, sigma),
             }
         ),
-        ranges={f"pi{d}": (0.1, 0.9) for d in (1, 2)},
+        ranges={f"pi{d}": (0.1, 0.9) for d in (1, 2, 3)},
         simplify=lambda difference: sp.simplify(difference.rewrite(sp.exp)),
         equivalent={
             r"the arguments of \mathcal N\bigl(z; \mu, \operatorname{diag}(\sigma^2)\bigr) swap": (
@@ -140,13 +141,13 @@ CLAIMS = {
     "eq-bound-in-a-minute": BOUND,
     "eq-training-bernoulli": Claim(
         Reading({"x": x, "z": z, "D": PIXELS, r"\pi": pixel, r"p_\theta(x|z)": coins(x, pixel)}),
-        ranges={f"pi{d}": (0.1, 0.9) for d in (1, 2)},
+        ranges={f"pi{d}": (0.1, 0.9) for d in (1, 2, 3)},
     ),
     "eq-training-gaussian": Claim(
         Reading(
             {
                 "x": x, "z": z, "D": PIXELS, r"\mu": mean_x, r"\sigma": sigma_x,
-                r"p_\theta(x|z)": product_of_normals(x, mean_x, [sigma_x] * 2),
+                r"p_\theta(x|z)": product_of_normals(x, mean_x, [sigma_x] * 3),
             }
         )
     ),
@@ -156,7 +157,7 @@ CLAIMS = {
             {
                 r"\mu": mu, r"\sigma": sigma, r"\epsilon": noise, "I": sp.eye(2),
                 "z": sp.Matrix([m + sp.sqrt(s**2) * e for m, s, e in zip(mu, sigma, noise, strict=True)]),
-                r"\mathcal N(,)": lambda m, c: Density(lambda point: multivariate_normal(point, m, c), size=2),
+                r"\mathcal N(,)": lambda m, c: Density(lambda at: multivariate_normal(at, m, c), size=2),
             },
             laws={r"\epsilon": Density(lambda point: product_of_normals(point, [0, 0], [1, 1]), size=2)},
         )
@@ -176,7 +177,7 @@ CLAIMS = {
         Reading(
             {
                 "B": VALUES, "x": VALUES, "z": VALUES, r"\beta": beta, "p(z)": PRIOR, "KL": kl_of_coordinates,
-                r"p_\theta(x|z)": lambda x, z: sp.exp(log_likelihoods[int(x) - 1]),
+                r"p_\theta(x|z)": lambda x, z: sp.exp(log_likelihoods[int(x) - 1, int(z) - 1]),
                 r"q_\phi(z|x)": encoder_of, r"\mathcal J_\beta(\theta,\phi)": objective(),
             }
         )
