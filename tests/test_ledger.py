@@ -13,7 +13,10 @@ import pytest
 
 from tools import ledger
 from tools.ledger import Equation, checked, displays, equations, held_against_torch, run, wrong_labels
-from vaelib.symbolic import claims_by_topic
+from vaelib.symbolic import claims_by_topic, verify
+from vaelib.symbolic.claims import ClaimError
+from vaelib.symbolic.latex import LatexError
+from vaelib.symbolic.reading import ReadingError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOUND, WRONG = equations()
@@ -60,6 +63,43 @@ def test_changing_one_sign_in_the_page_alone_fails(page: str) -> None:
             assert checked(Equation(equation.label, page, altered)).trouble, equation.label
             return
     pytest.fail(f"{page} has no equation with a sign")
+
+
+# What no mutant does, and people do: each of these once passed, or might.
+BY_HAND = [
+    ("eq-log-tangent", r"t - 1", r"t - 1 - \frac{1}{5} (t - 1)^2"),
+    ("eq-log-tangent", r"\le", "<"),
+    ("eq-log-tangent", r"\le", r"\to"),
+    ("eq-best-draws", r"\ge", r"\ge \frac{1}{50} (L - L^*)^2 +"),
+    ("eq-gaussian-kl-1d", r"&= \log \frac{\sigma_p}{\sigma_q} - \frac{1}{2}", r"& \log 7 - \frac{7}{2}"),
+    ("eq-ppca-gradient", r"C^{-1} (S - C) C^{-1} W", r"W^\top C^{-1} (S - C) C^{-1}"),
+    ("eq-ppca-profile", r"(D - J) \log", r"J \log"),
+    ("eq-best-variance", r"\frac{1}{D - J}", r"\frac{1}{J}"),
+    ("eq-evidence", r"\int", r"\int_0"),
+    ("eq-no-density", r"\mathrm dx", r"\mathrm dx \, \mathrm dz"),
+    ("eq-total-variance", "{V_x}", "{V_z}"),
+    ("eq-without-replacement", r"\frac{N - M}{N - 1}", r"\frac{N - M}{M}"),
+    ("eq-logits", r"\pi_d - x_d", r"\pi_1 - x_1"),
+    ("eq-m-step", r"r_{n,k} \, x_n", r"r_{n,1} \, x_n"),
+    ("def-minibatch", "z_i)", "z_1)"),
+    ("eq-elbo", r"\log p_\theta(x)", r"\log p_\theta(x_7)"),
+    ("eq-odds", r"p(x \mid z)", r"p(z \mid x)"),
+    ("eq-surgery", r"\frac{1}{N}", "N"),
+]
+
+
+@pytest.mark.parametrize(("label", "right", "wrong"), BY_HAND)
+def test_mistake_that_people_make_is_turned_down(label: str, right: str, wrong: str) -> None:
+    [equation] = [equation for equation in FOUND if equation.label == label]
+    assert right in equation.latex
+    with pytest.raises((ClaimError, ReadingError, LatexError)):
+        verify(label, equation.latex.replace(right, wrong, 1))
+
+
+@pytest.mark.parametrize("latex", ["", r"\log t", r"\log t \le t - 1, t - 1"])
+def test_statement_without_a_relation_claims_nothing_and_is_refused(latex: str) -> None:
+    with pytest.raises(ReadingError, match="no relation"):
+        verify("eq-log-tangent", latex)
 
 
 def test_code_that_is_held_against_the_book_is_named_by_its_label() -> None:

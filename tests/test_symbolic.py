@@ -352,6 +352,22 @@ def test_draws_turn_down_a_wrong_mean() -> None:
         by_draws("a label", claim, r"\mathbb E_{q(z)}[z^2] = \mu^2 + \sigma")
 
 
+def test_draws_that_are_no_numbers_are_refused() -> None:
+    claim = Claim(NORMAL, draws=lambda rng, v: rng.choice([math.nan, 1.0]))
+    with pytest.raises(ClaimError):
+        by_draws("a label", claim, r"\mathbb E_{q(z)}[z] = \mu")
+
+
+def test_proof_has_to_be_of_what_the_page_says() -> None:
+    square = Claim(PLAIN, proof=lambda: (x - y) ** 2, tight=[{"x": lambda v: v["y"]}])
+    check("a label", square, r"x^2 + y^2 \ge 2 x y")
+    assert kinds(square, r"x^2 + y^2 \ge 2 x y") == ["proved"]
+    with pytest.raises(ClaimError, match="do not differ by"):
+        check("a label", square, r"x^2 + y^2 + (x - y)^2 \ge 2 x y")
+    lemma = Claim(PLAIN, proof=lambda: None, tight=[{"x": lambda v: v["y"]}])
+    assert kinds(lemma, r"x^2 + y^2 \ge 2 x y") == ["spot-checked at 12 points, a lemma proved"]
+
+
 def test_draws_without_variance_are_refused() -> None:
     claim = Claim(NORMAL, draws=lambda rng, v: v["mu"])
     with pytest.raises(ClaimError, match="without variance"):
