@@ -11,6 +11,7 @@ import scipy.integrate
 import sympy as sp
 
 from vaelib.symbolic import monte_carlo
+from vaelib.symbolic.claims import ClaimError
 from vaelib.symbolic.monte_carlo import mu, sigma_p, sigma_q
 
 EXACT = 1e-12  # quadrature at 25 digits, shown in a float
@@ -118,9 +119,22 @@ def test_a_mean_and_its_error_are_unbiased() -> None:
     assert sp.expand(sum(value * chance for value, chance in law.items()) - variance / monte_carlo.N) == 0
 
 
-def test_proofs_of_the_inequalities_go_through() -> None:
-    monte_carlo.prove_log_of_mean()
-    monte_carlo.prove_order()
+@pytest.mark.parametrize("draws", [1, 2, 3])
+def test_the_gaps_that_the_proofs_give_are_those_between_the_bounds(draws: int) -> None:
+    at = {monte_carlo.chance: 0.3} | dict(zip(monte_carlo.pair, (0.2, 0.5), strict=True))
+    bounds = [enumerated(k, (0.2, 0.5), (0.3, 0.7)) for k in (draws, draws + 1)]
+    raised = monte_carlo.prove_order(draws).subs(at)
+    below = monte_carlo.prove_below_evidence(draws).subs(at)
+    assert math.isclose(raised, bounds[1] - bounds[0], rel_tol=1e-9)
+    assert math.isclose(below, math.log(0.7) - bounds[0], rel_tol=1e-9)
+
+
+def test_a_proof_refuses_what_does_not_average_to_one() -> None:
+    with pytest.raises(ClaimError, match="mean 1"):
+        monte_carlo.gap_from_tangent({sp.Integer(2): sp.Rational(1, 2), sp.Integer(1): sp.Rational(1, 2)})
+
+
+def test_the_closed_forms_hold_for_every_number_of_draws() -> None:
     monte_carlo.prove_exponential_bound()
 
 

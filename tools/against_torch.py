@@ -330,6 +330,40 @@ def gap_of_turned(v: Values) -> float:
     ).item()
 
 
+def three_values(v: Values) -> torch.Tensor:
+    """A function's values at three drawn places, from its coefficients."""
+    z = row_of(v, "z")[0]
+    return v.get("f0", 0.0) + v["f1"] * z + v["f2"] * z.square()  # f0 moves no error
+
+
+def mean_of_levels(v: Values) -> float:
+    """The mean over three places with the chances of page 4."""
+    return (row_of(v, "f") * row(1 / 2, 1 / 3, 1 / 6)).sum().item()
+
+
+def squared_ratio(v: Values) -> float:
+    """Integrate p^2 / q of two normal densities where it lives."""
+    p = Normal(torch.tensor(v["mu"], dtype=torch.float64), v["sigma_p"])
+    q = Normal(torch.zeros((), dtype=torch.float64), math.sqrt((v["sigma_p"] ** 2 + v["g"]) / 2))
+    return divergences.quadrature(lambda z: (2 * p.log_prob(z) - q.log_prob(z)).exp(), -40, 40).item()
+
+
+def log_weights(v: Values) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return three log-weights, and the parameter that moves them."""
+    theta = row(v["theta"]).requires_grad_()
+    return (row_of(v, "c") + row_of(v, "d") * theta)[0], theta
+
+
+def slope_of_log_mean(v: Values) -> float:
+    log_w, theta = log_weights(v)
+    return torch.autograd.grad(torch.logsumexp(log_w, dim=0), theta)[0].item()
+
+
+def slope_with_weights(v: Values) -> float:
+    log_w, theta = log_weights(v)
+    return torch.autograd.grad((torch.softmax(log_w, dim=0) * log_w).sum(), theta)[0].item()
+
+
 AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     # Page 1
     "def-normal": lambda v: math.exp(log_normal(v["x"], v["mu"], v["sigma"])),
@@ -368,6 +402,21 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-entropy-floor": lambda v: units.entropy_floor(row_of(v, "x")).item(),
     "eq-no-density": lambda v: coin_on_grey_levels(v["p"]),
     "eq-speckle": lambda v: torch.distributions.Bernoulli(row_of(v, "pi")).variance.sum().item(),
+    # Page 4
+    "def-monte-carlo": lambda v: three_values(v).mean().item(),
+    "eq-standard-error": lambda v: (three_values(v).var() / 3).item(),
+    "eq-log-of-mean": lambda v: math.log(mean_of_levels(v)),
+    "def-weight": lambda v: sum(log_terms(v, row(v["z"]))).exp().item(),
+    "eq-weight-variance": lambda v: (
+        (torch.softmax(row_of(v, "a").log(), -1).square() / torch.softmax(row_of(v, "b").log(), -1))
+        .sum()
+        .item()
+        - 1
+    ),
+    "eq-normal-weights": squared_ratio,
+    "eq-exponential-bound": lambda v: (row(v["p_x"]).log() + torch.digamma(row(4.0)) - math.log(4)).item(),
+    "eq-iwae-gradient": slope_of_log_mean,
+    "eq-undetached": slope_with_weights,
     # Page 5
     "def-entropy": lambda v: Categorical(logits=log_chances(v, "q")).entropy().item(),
     "def-cross-entropy": lambda v: functional.cross_entropy(
