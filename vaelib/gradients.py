@@ -245,7 +245,7 @@ def gradient_parts(
     if len(x) < 3 or draws < 2:
         raise ValueError(f"{len(x)} images and {draws} draws: at least 3 and 2 are needed")
     bound = _Bound(model)
-    weights = {name: weight.detach() for name, weight in bound.named_parameters()}
+    weights = {name: weight.detach() for name, weight in bound.named_parameters() if weight.requires_grad}
 
     def estimate(weights: dict[str, Tensor], image: Tensor, noise: Tensor) -> Tensor:
         value: Tensor = torch.func.functional_call(bound, weights, (image, noise))
@@ -264,16 +264,18 @@ def gradient_parts(
         shape = (len(images), draws, model.latent_dim)
         noise = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
         for name, each in gradient(weights, images, noise).items():
-            mean_over_draws = each.mean(1, keepdim=True)
+            over_draws_mean = each.mean(1, keepdim=True)
+            means[name].append(over_draws_mean.flatten(1))
             # Several times faster than var(), which does not like the middle of three dimensions.
-            scatter_over_draws = (each - mean_over_draws).square().flatten(1).sum(1) / (draws - 1)
-            means[name].append(mean_over_draws.flatten(1))
-            within[name].append(scatter_over_draws)
-    mean = {name: torch.cat(values) for name, values in means.items()}
-    scatter = {name: torch.cat(values) for name, values in within.items()}
+            within[name].append(_squares((each - over_draws_mean).flatten(1)) / (draws - 1))
+    between, scatter = {}, {}
+    for name, parts in means.items():
+        mean = torch.cat(parts)
+        between[name] = _squares(mean - mean.mean(0))
+        scatter[name] = torch.cat(within[name])
     return {
         group: _parts_with_error(
-            torch.cat([mean[name] for name in names], dim=1),
+            torch.stack([between[name] for name in names]).sum(0),
             torch.stack([scatter[name] for name in names]).sum(0),
             draws,
         )
@@ -281,11 +283,15 @@ def gradient_parts(
     }
 
 
-def _parts_with_error(means: Tensor, within: Tensor, draws: int) -> MeasuredParts:
-    """Both parts from the draws' mean (N, P) and scatter (N,) for each image."""
-    count = len(means)
-    norms = (means - means.mean(0)).square().sum(1, dtype=torch.float64)
-    scatter = within.double()
+def _squares(rows: Tensor) -> Tensor:
+    """The sum of squares of each row, added up in float64."""
+    norm: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return norm.square()
+
+
+def _parts_with_error(norms: Tensor, scatter: Tensor, draws: int) -> MeasuredParts:
+    """Both parts, from how far each image's mean is from that of all, squared, and its draws' variance."""
+    count = len(norms)
     between = norms.sum() / (count - 1) - scatter.mean() / draws
     # Without image i the squares about the new mean are the old ones less N / (N - 1) of its own.
     left_scatter = (scatter.sum() - scatter) / (count - 1)
