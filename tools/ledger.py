@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import sys
@@ -208,7 +209,9 @@ def run(
     }
     todo = [equation for equation in found if equation.label not in rows]
     if todo:
-        with ProcessPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
+        # Spawned, not forked: a fork of a process in which PyTorch has started its threads may wait for ever.
+        workers, context = min(len(todo), os.cpu_count() or 1), multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
             jobs = [pool.submit(checked, equation) for equation in todo]
             for job in tqdm(
                 as_completed(jobs), total=len(jobs), desc="equations", disable=quiet, leave=False

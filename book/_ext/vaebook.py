@@ -152,11 +152,12 @@ def ledger_markdown(rows: dict[str, dict[str, Any]]) -> str:
     killed, mutants = (sum(row[key] for row in rows.values()) for key in ("killed", "mutants"))
     drawn = sum("Monte Carlo" in row["kinds"] for row in rows.values())
     typed = sum("typed" in row["kinds"] for row in rows.values())
+    digit, _, power = f"{drawn * FALSE_ALARM:.0e}".partition("e")
     lines = [
         f"**{held} of {len(rows)}** equations hold, {typed} of them typed; "
         f"**{killed} of {mutants}** mutants were turned down.",
         f"{drawn} are compared with draws: the chance that one right formula among them would be turned down "
-        f"is {drawn * FALSE_ALARM:.1g} over all seeds, and the seeds are fixed.",
+        f"is ${digit} \\times 10^{{{int(power)}}}$ over all seeds, and the seeds are fixed.",
         "",
     ]
     for page in sorted({row["page"] for row in rows.values()}):
