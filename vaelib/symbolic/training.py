@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import sympy as sp
 
+from vaelib.symbolic import elbo, gaussian_kl, losses
 from vaelib.symbolic.claims import Claim
-from vaelib.symbolic.divergence import prove_tangent
-from vaelib.symbolic.divergence import t as tangent_at
-from vaelib.symbolic.gaussian_kl import ENCODER_AND_PRIOR, kl_closed_form, kl_of_coordinates
+from vaelib.symbolic.gaussian_kl import kl_closed_form, kl_of_coordinates
 from vaelib.symbolic.reading import Density, Reading, normal
 
 PIXELS = sp.Integer(3)
@@ -17,8 +16,8 @@ z = sp.Matrix(sp.symbols("z1:3", real=True))
 mu, noise = sp.Matrix(sp.symbols("mu1:3", real=True)), sp.Matrix(sp.symbols("epsilon1:3", real=True))
 sigma = sp.Matrix(sp.symbols("sigma1:3", positive=True))
 pixel = sp.symbols("pi1:4", positive=True)  # the probabilities, each below 1
-mean_x = sp.symbols("m1:4", real=True)
-sigma_x, beta = sp.symbols("s beta", positive=True)
+beta = sp.Symbol("beta", positive=True)
+VALUES = [sp.Integer(k) for k in (1, 2, 3)]
 
 
 def multivariate_normal(point: sp.Matrix, mean: sp.Matrix, covariance: sp.Matrix) -> sp.Expr:
@@ -42,57 +41,6 @@ def product_of_normals(
     """The density of independent normal numbers."""
     return sp.Mul(*(normal(a, m, s**2) for a, m, s in zip(points, means, deviations, strict=True)))
 
-
-def coins(pixels: Sequence[sp.Expr], probabilities: Sequence[sp.Expr]) -> sp.Expr:
-    """The probability of black and white pixels, each a coin of its own."""
-    return sp.Mul(*(p**a * (1 - p) ** (1 - a) for a, p in zip(pixels, probabilities, strict=True)))
-
-
-# --- three values of z, and nothing said about any probability ---------------------------------------------
-
-prior_weights = sp.symbols("b1:4", positive=True)
-q_weights = sp.symbols("q1:4", positive=True)
-likelihoods = sp.symbols("l1:4", positive=True)
-
-
-def among(weights: Sequence[sp.Expr], k: sp.Integer) -> sp.Expr:
-    """The k-th of some weights, made to sum to 1."""
-    return weights[int(k) - 1] / sp.Add(*weights)
-
-
-def joint(k: sp.Integer) -> sp.Expr:
-    """p(x, z = k)."""
-    return likelihoods[int(k) - 1] * among(prior_weights, k)
-
-
-VALUES = [sp.Integer(k) for k in (1, 2, 3)]
-EVIDENCE = sp.Add(*(joint(k) for k in VALUES))
-finite = Reading(
-    {
-        "x": sp.Symbol("x"),
-        r"p_\theta(x)": EVIDENCE,
-        r"p_\theta(x|z)": lambda x, z: likelihoods[int(z) - 1],
-        "p(z)": lambda z: among(prior_weights, z),
-        r"q_\phi(z|x)": lambda z, x: among(q_weights, z),
-        r"\mathcal L(x)": sp.Add(
-            *(among(q_weights, k) * sp.log(joint(k) / among(q_weights, k)) for k in VALUES)
-        ),
-    },
-    domains={"z": VALUES},
-)
-
-# Where q is the posterior, in proportion to likelihood times prior, the bound is met.
-AT_POSTERIOR = [{f"q{k}": (lambda v, k=k: v[f"l{k}"] * v[f"b{k}"]) for k in (1, 2, 3)}]
-
-
-def bound_is_proved() -> sp.Expr:
-    """Return what the bound misses: the mean of the tangent's gap at posterior over q."""
-    gap = prove_tangent()
-    terms = ((among(q_weights, k), joint(k) / EVIDENCE) for k in VALUES)
-    return sp.Add(*(q * gap.subs(tangent_at, posterior / q) for q, posterior in terms))
-
-
-BOUND = Claim(finite, tight=AT_POSTERIOR, proof=bound_is_proved)
 
 # --- one image after the other -----------------------------------------------------------------------------
 
@@ -136,7 +84,9 @@ CLAIMS = {
                 r"\sigma^2": sigma.applyfunc(lambda s: s**2), "diag": lambda v: sp.diag(*v),
                 "I": sp.eye(2), r"\mathcal N(;,)": multivariate_normal,
                 "p(z)": lambda z: product_of_normals(z, [0, 0], [1, 1]),
-                r"p_\theta(x|z)": lambda x, z: sp.exp(sp.expand_log(sp.log(coins(x, pixel)), force=True)),
+                r"p_\theta(x|z)": lambda x, z: sp.exp(
+                    sp.expand_log(sp.log(losses.bernoulli(x, pixel)), force=True)
+                ),
                 r"q_\phi(z|x)": lambda z, x: product_of_normals(z, mu, sigma),
             }
         ),
@@ -148,21 +98,12 @@ CLAIMS = {
             )
         },
     ),
-    "eq-training-elbo": BOUND,
-    "eq-bound-in-a-minute": BOUND,
-    "eq-training-bernoulli": Claim(
-        Reading({"x": x, "z": z, "D": PIXELS, r"\pi": pixel, r"p_\theta(x|z)": coins(x, pixel)}),
-        ranges={f"pi{d}": (0.1, 0.9) for d in (1, 2, 3)},
-    ),
-    "eq-training-gaussian": Claim(
-        Reading(
-            {
-                "x": x, "z": z, "D": PIXELS, r"\mu": mean_x, r"\sigma": sigma_x,
-                r"p_\theta(x|z)": product_of_normals(x, mean_x, [sigma_x] * 3),
-            }
-        )
-    ),
-    "eq-training-kl": ENCODER_AND_PRIOR,
+    # Displayed on their own pages as well, and checked there in the same way.
+    "eq-training-elbo": elbo.CLAIMS["eq-elbo"],
+    "eq-bound-in-a-minute": elbo.CLAIMS["eq-elbo"],
+    "eq-training-bernoulli": losses.CLAIMS["eq-bernoulli"],
+    "eq-training-gaussian": losses.CLAIMS["eq-gaussian"],
+    "eq-training-kl": gaussian_kl.CLAIMS["eq-gaussian-kl"],
     "eq-training-draw": Claim(
         Reading(
             {
