@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import sympy as sp
 
@@ -240,6 +241,16 @@ class Mixture:
         return Bump(mean, math.sqrt(square))
 
 
+class Smooth(Protocol):
+    """What a fit asks of its target: the log-density and its slope."""
+
+    def log_density(self, z: float, /) -> float:
+        """Return log p(z)."""
+
+    def slope(self, z: float, /) -> float:
+        """Return the derivative of log p(z)."""
+
+
 # The trapezoid rule for means under a standard normal distribution: for a smooth integrand its error falls
 # faster than any power of the step.
 _STEP = 0.03
@@ -248,7 +259,7 @@ _NOISE = [
 ]
 
 
-def reverse_kl(target: Mixture, guess: Bump) -> float:
+def reverse_kl(target: Smooth, guess: Bump) -> float:
     r"""The KL divergence from a normal q to a mixture p, by quadrature where q lives.
 
     .. math::
@@ -267,7 +278,7 @@ def reverse_kl(target: Mixture, guess: Bump) -> float:
     )
 
 
-def reverse_slopes(target: Mixture, guess: Bump) -> tuple[float, float]:
+def reverse_slopes(target: Smooth, guess: Bump) -> tuple[float, float]:
     r"""The derivatives of :math:`\mathrm{KL}(q \,\|\, p)` in the mean and the deviation of a normal q.
 
     .. math::
@@ -284,7 +295,7 @@ def reverse_slopes(target: Mixture, guess: Bump) -> tuple[float, float]:
     return in_mean, -1 / guess.deviation - math.fsum(u * slope for u, slope in slopes)
 
 
-def reverse_fit(target: Mixture, start: Bump, *, tolerance: float = 1e-7) -> Bump:
+def reverse_fit(target: Smooth, start: Bump, *, tolerance: float = 1e-7) -> Bump:
     r"""The local optimum of :math:`\mathrm{KL}(q \,\|\, p)` over normal q to which a start leads.
 
     Descent along the slopes of eq-reverse-fit, in units in which a step means the same for every q: in
@@ -292,7 +303,7 @@ def reverse_fit(target: Mixture, start: Bump, *, tolerance: float = 1e-7) -> Bum
 
     Parameters
     ----------
-    target : Mixture
+    target : Mixture, or anything else with ``log_density`` and ``slope``
         p.
     start : Bump
         Where the descent begins; another start may end elsewhere.

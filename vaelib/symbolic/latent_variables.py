@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from vaelib.symbolic import divergence
 from vaelib.symbolic.bayes import Table
 from vaelib.symbolic.claims import Claim, ClaimError, Point
 from vaelib.symbolic.reading import Reading, Value, normal
@@ -14,9 +15,6 @@ from vaelib.symbolic.reading import Reading, Value, normal
 mu, theta = sp.symbols("mu theta", real=True)
 sigma = sp.Symbol("sigma", positive=True)
 mean, variance = sp.Symbol("m", real=True), sp.Symbol("v", positive=True)  # of the data
-
-# Standard normal noise and its weights; the trapezoidal rule is exact to rounding here.
-NOISE = [(k / 8, math.exp(-((k / 8) ** 2) / 2) / (8 * math.sqrt(2 * math.pi))) for k in range(-64, 65)]
 
 
 # --- a normal distribution fitted to data ----------------------------------------------------------------
@@ -192,22 +190,8 @@ def reverse_fit(data: NormalMixture, mean: float, deviation: float) -> tuple[flo
     ----------
     Book: eq-likelihood-is-kl.
     """
-
-    def height(m: float, s: float) -> float:  # minus the divergence, less a constant
-        return math.log(s) + math.fsum(weight * data.log_density(m + s * noise) for noise, weight in NOISE)
-
-    m, s = mean, deviation
-    for _ in range(1000):
-        pulls = [(weight * data.slope(m + s * noise), noise) for noise, weight in NOISE]
-        along = s * math.fsum(pull for pull, _ in pulls)
-        apart = 1 + s * math.fsum(pull * noise for pull, noise in pulls)
-        if max(abs(along), abs(apart)) < 1e-9:
-            break
-        step, reached = 1.0, height(m, s)
-        while height(m + step * s * along, s * math.exp(step * apart / 2)) < reached and step > 1e-9:
-            step /= 2
-        m, s = m + step * s * along, s * math.exp(step * apart / 2)
-    return m, s
+    fit = divergence.reverse_fit(data, divergence.Bump(mean, deviation))
+    return fit.mean, fit.deviation
 
 
 # --- how the page's equations are read and checked -------------------------------------------------------
