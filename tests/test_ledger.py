@@ -46,8 +46,7 @@ def test_every_equation_of_the_book_is_checked_and_every_mutant_turned_down(
 def test_no_check_is_idle(rows: dict[str, ledger.Row]) -> None:
     claims = {label: claim for claims in claims_by_topic().values() for label, claim in claims.items()}
     for label, row in rows.items():
-        reason = claims[label].unmutated or (claims[label].method == "typed" and claims[label].typed)
-        assert row.mutants > 0 or reason, label
+        assert row.mutants > 0 or claims[label].method == "typed", label
         assert row.killed == row.mutants, label
         assert all(why.strip() for _, why in row.equivalent), label
 
