@@ -54,9 +54,10 @@ def test_arrows_between_rooms_go_one_way(room: str) -> None:
         ("divergences", set(ROOMS) - {"divergences"}),
         ("models", {"training", "evaluation", "objectives", "figures", "data", "cli"}),
         ("objectives", {"training", "evaluation", "figures", "data", "cli"}),
-        ("figures", {"training", "models", "data", "cli"}),
-        ("evaluation", {"training", "figures", "cli"}),
-        ("training", {"figures", "cli"}),
+        ("figures", {"training", "models", "data", "snapshots", "cli"}),
+        ("evaluation", {"training", "snapshots", "figures", "cli"}),
+        ("training", {"snapshots", "figures", "cli"}),
+        ("snapshots", {"training", "figures", "cli"}),
     ],
 )
 def test_a_room_does_not_know_what_is_built_upon_it(room: str, unknown: set[str]) -> None:
