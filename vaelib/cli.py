@@ -251,6 +251,12 @@ def data(dataset: str, folder: Path | None, repair: bool) -> None:
     help="Stop after so many epochs without a better validation objective, and keep the best weights."
     "  [default: run all epochs]",
 )
+@click.option(
+    "--snapshots",
+    is_flag=True,
+    help="Keep what `animate` replays: after each epoch, the means of 2,000 held-out images and the "
+    "reconstructions of ten.",
+)
 @_seed
 @_device
 @click.pass_context
@@ -286,9 +292,10 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
         raise click.UsageError(
             f"--validation {settings['validation']} leaves none of {len(images)} to train on"
         )
-    training, held_out = images, test
+    training, held_out, held_out_name = images, test, "test"
     if settings["validation"]:
         training, held_out = split(images, settings["validation"], seed=recipe.seed)
+        held_out_name = "validation"
     model = mlp_vae(
         hidden_dim=settings["hidden_dim"],
         latent_dim=settings["latent_dim"],
@@ -304,6 +311,9 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
     elif not (out / CHECKPOINT_FILE).exists():
         click.echo("no epoch was finished before: starting at the first", err=True)
         resume = False
+    keep = None
+    if settings["snapshots"]:
+        keep = _keep_snapshots(out, model, held_out, held_out_name, recipe.seed, resume)
     on_terminal = sys.stderr.isatty()
     try:
         history = fit(
@@ -315,13 +325,14 @@ def train(context: click.Context, /, out: Path, resume: bool, **settings: Any) -
             resume=resume,
             progress=on_terminal,
             on_epoch=None if on_terminal else _say_epoch,
+            before_saving=keep,
         )
     except KeyboardInterrupt:
         _fail(f"interrupted; go on with `vaelib train --out {out} --resume`", 130)
     click.echo("measuring on the test set and drawing the pictures", err=True)
     result = evaluate(model, test, generator=torch.Generator(device).manual_seed(recipe.seed))
     _write_json(out / METRICS_FILE, {"split": "test", "epochs": len(history), **result._asdict()})
-    _draw_run(out, model, history, test, recipe.seed, "validation" if settings["validation"] else "test")
+    _draw_run(out, model, history, test, recipe.seed, held_out_name)
     click.echo(
         f"test ELBO {result.elbo:.2f} ± {result.standard_error:.2f} nats "
         f"(distortion {result.distortion:.2f}, rate {result.rate:.2f}); epochs: {len(history)}"
@@ -510,7 +521,8 @@ def _saved_settings(context: click.Context, out: Path, given: dict[str, Any]) ->
     if not path.exists():
         raise CheckpointError(f"nothing to resume in {out}: it has no {CONFIG_FILE}")
     try:
-        saved = json.loads(path.read_text())
+        # Runs from before snapshots could be taken did not take any.
+        saved = {"snapshots": False, **json.loads(path.read_text())}
         saved = {name: saved[name] for name in given}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged or of another version ({error!r}): start anew") from error
@@ -524,6 +536,31 @@ def _saved_settings(context: click.Context, out: Path, given: dict[str, Any]) ->
                 "or start anew in another --out"
             )
     return saved
+
+
+def _keep_snapshots(
+    out: Path, model: "VAE", held_out: "Images", held_out_name: str, seed: int, resume: bool
+) -> "Callable[[list[Epoch]], None]":
+    """Take the snapshot before training, or read those taken, and give what is to be called after epochs."""
+    from vaelib import snapshots
+
+    path = out / snapshots.SNAPSHOTS_FILE
+    if resume and not path.exists():
+        raise CheckpointError(
+            f"{path} is gone, but {out} began with --snapshots: start anew in another --out"
+        )
+    if resume:
+        kept = snapshots.load(path)
+    else:
+        kept = snapshots.begin(model, held_out, seed=seed, held_out_name=held_out_name)
+        snapshots.save(path, kept)
+
+    def keep(history: "list[Epoch]") -> None:
+        nonlocal kept
+        kept = snapshots.after_epoch(kept, model, held_out, history)
+        snapshots.save(path, kept)
+
+    return keep
 
 
 def _open(run: Path, device: str, seed: int) -> "tuple[VAE, torch.Generator]":

@@ -61,6 +61,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     on_epoch: Callable[[Epoch], None] | None = None,
+    before_saving: Callable[[list[Epoch]], None] | None = None,
 ) -> list[Epoch]:
     r"""Train a VAE in place by stochastic gradient ascent on the ELBO.
 
@@ -92,6 +93,9 @@ def fit(
         Show a progress bar on standard error.
     on_epoch : callable, optional
         Called with each new :class:`Epoch`.
+    before_saving : callable, optional
+        Called after each epoch with the history until then, before the checkpoint is written: what it
+        records of the model is never behind what a resumed run goes on from. It must leave the model alone.
 
     Returns
     -------
@@ -173,6 +177,8 @@ def fit(
                 objective = -(measured.distortion + recipe.beta * measured.rate)
                 if objective > best.objective:
                     best = _Best.of(model, epoch=epoch, objective=objective)
+            if before_saving is not None:
+                before_saving(list(history))
             if folder is not None:
                 _store(folder, model, optimizer, generator, run, history, best)
             bar.set_postfix_str(f"ELBO {measured.elbo if measured else log_likelihood - kl:.2f} nats")
