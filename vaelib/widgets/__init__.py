@@ -1,0 +1,10 @@
+"""Pictures to play with: in Jupyter with a kernel, and in the built book without one.
+
+Each widget is an ``anywidget``: a Python class that holds data and state, and an ES module that computes and
+draws. So a page keeps what it can do when no Python runs behind it.
+"""
+
+from vaelib.widgets.latent_pad import LatentPad
+from vaelib.widgets.weights import Weights, as_the_page_has_it
+
+__all__ = ["LatentPad", "Weights", "as_the_page_has_it"]
