@@ -32,9 +32,10 @@ def write_page(widgets: Sequence[Any], folder: Path, *, name: str = "index.html"
     text = (
         '<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
         f"<title>{html.escape(type(widgets[0]).__name__)}</title>"
         '<script defer src="_static/host.js"></script></head>'
-        '<body style="margin: 8px auto; max-width: 760px">'
+        '<body style="margin: 8px auto; max-width: 760px"><h1 style="font-size: 1rem">A widget</h1>'
         f"<main>{views}</main>"
         f'<script type="application/vnd.jupyter.widget-state+json">{state}</script></body></html>'
     )

@@ -237,6 +237,7 @@
       }
       await module.default.render({ model, el: box });
       box.dataset.ready = Math.round(performance.now());
+      box.vaebook = { model, module }; // for whoever looks from the browser's console, and for the tests
       // The still is for paper, and for readers without scripts.
       for (const image of document.querySelectorAll(`img[src*="widget-${CSS.escape(key)}."]`)) {
         (image.closest("figure, p, a.reference") ?? image).classList.add("widget-still");

@@ -6,7 +6,7 @@ export function picture(parent, { side = 28, size = 112, label = "" } = {}) {
   const canvas = tag("canvas", { width: side, height: side, class: "vw-digit", role: "img", "aria-label": label });
   canvas.style.width = typeof size === "number" ? `${size}px` : size;
   parent.append(canvas);
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const image = context.createImageData(side, side);
   image.data.fill(255);
   return {

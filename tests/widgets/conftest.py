@@ -1,0 +1,145 @@
+"""A widget in a browser as a reader without a kernel meets it: its state in a page, the host, and no Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page
+
+from tools.browser import SIZES, chromium, find_chromium, served
+from tools.standalone import write_page
+from vaelib.widgets.core import Widget
+
+
+@pytest.fixture(scope="session")
+def playing_browser() -> Iterator[Browser]:
+    if find_chromium() is None:
+        reason = "no Chromium here, so nobody plays with the widgets: see .ci/packages.txt"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with chromium() as started:
+        yield started
+
+
+@dataclass
+class Played:
+    """One widget on a page of its own, with all that the browser complained about."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Locator:
+        return self.page.locator(".vw").first
+
+    def get(self, trait: str) -> Any:
+        """What the browser's model holds."""
+        return self.page.evaluate(
+            "name => document.querySelector('.widget-host').vaebook.model.get(name)", trait
+        )
+
+    def set(self, **traits: Any) -> None:
+        """Change traits as another view would, and wait for the drawing."""
+        self.page.evaluate(
+            """values => {
+                const { model } = document.querySelector('.widget-host').vaebook;
+                model.set(values);
+                model.save_changes();
+            }""",
+            traits,
+        )
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was asked for has been drawn."""
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a function that the widget's module exports; arrays come back as lists."""
+        return self.page.evaluate(
+            """([name, values]) => {
+                const plain = v => ArrayBuffer.isView(v) || Array.isArray(v) ? Array.from(v, plain)
+                    : v && typeof v === 'object'
+                        ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, plain(w)])) : v;
+                return plain(document.querySelector('.widget-host').vaebook.module[name](...values));
+            }""",
+            [function, list(arguments)],
+        )
+
+    def pixels(self, selector: str, index: int = 0) -> list[int]:
+        """The grey values of a canvas that the widget has drawn, row by row."""
+        grey: list[int] = self.page.evaluate(
+            """([selector, index]) => {
+                const canvas = document.querySelectorAll('.vw ' + selector)[index];
+                const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+                return Array.from({ length: data.length / 4 }, (_, k) => data[4 * k]);
+            }""",
+            [selector, index],
+        )
+        return grey
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong within the widget, serious or not."""
+        found = Axe().run(self.page, context=".vw").response["violations"]
+        return [f"{v['id']}: {v['help']}: {[node['html'] for node in v['nodes']]}" for v in found]
+
+    def width(self) -> int:
+        """How wide the page has become: no wider than the window, if nothing sticks out."""
+        return self.page.evaluate("document.documentElement.scrollWidth")
+
+
+Opener = Callable[..., Played]
+
+
+@pytest.fixture
+def play(playing_browser: Browser, tmp_path: Path) -> Iterator[Opener]:
+    """Open a widget: ``play(Widget(), size="phone", scheme="dark", fragment="#...", touch=True)``."""
+    closing: list[Callable[[], Any]] = []
+
+    def open_widget(
+        widget: Widget,
+        *,
+        size: str = "desktop",
+        scheme: str = "light",
+        fragment: str = "",
+        touch: bool = False,
+        calm: bool = False,
+    ) -> Played:
+        write_page([widget], tmp_path)
+        server = served(tmp_path)
+        url = server.__enter__()
+        closing.append(lambda: server.__exit__(None, None, None))
+        width, height = SIZES[size]
+        context = playing_browser.new_context(
+            viewport={"width": width, "height": height},
+            has_touch=touch,
+            reduced_motion="reduce" if calm else "no-preference",
+        )
+        closing.append(context.close)
+        played = Played(context.new_page(), url)
+        page = played.page
+        page.on(
+            "console",
+            lambda said: played.complaints.append(said.text) if said.type in {"error", "warning"} else None,
+        )
+        page.on("pageerror", lambda error: played.complaints.append(f"uncaught: {error}"))
+        page.on("requestfailed", lambda request: played.complaints.append(f"failed: {request.url}"))
+        page.goto(f"{url}/index.html{fragment}")
+        page.wait_for_selector(".widget-host[data-ready]")
+        page.evaluate("scheme => document.documentElement.dataset.theme = scheme", scheme)
+        played.settle()
+        return played
+
+    yield open_widget
+    for close in reversed(closing):
+        close()
