@@ -19,6 +19,8 @@ export function fixed(value, digits = 2) {
   return Number(text) === 0 ? (0).toFixed(digits) : text.replace("-", "−");
 }
 
+const PLAIN = { to: (value) => value, from: (value) => value };
+
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 let count = 0;
@@ -94,19 +96,25 @@ export function shell(model, el, { title, hint = "", traits = [], draw = () => {
     return node;
   }
 
-  /** A slider for a numeric trait, or for one entry (`index`) of a list. */
-  function slider(parent, trait, { label, min, max, step, index = null, colour = "ink", text = fixed, full = null }) {
+  /**
+   * A slider for a numeric trait, or for one entry (`index`) of a list. With `stops` it moves along a list of
+   * values, such as 1, 2, 5, 10, instead of by equal steps from `min` to `max`.
+   */
+  function slider(parent, trait, options) {
+    const { label, min, max, step, index = null, colour = "ink", text = fixed, full = null, stops = null } = options;
     const id = fresh(trait);
-    const input = tag("input", { type: "range", id, min, max, step, style: `--c: var(--vw-${colour})` });
+    const range = stops ? { min: 0, max: stops.length - 1, step: 1 } : { min, max, step };
+    const input = tag("input", { type: "range", id, ...range, style: `--c: var(--vw-${colour})` });
     const output = tag("output", { for: id });
     const value = () => (index === null ? model.get(trait) : model.get(trait)[index]);
+    const off = (k) => Math.abs(stops[k] - value());
     const show = () => {
-      input.value = value();
+      input.value = stops ? stops.reduce((best, _, k) => (off(k) < off(best) ? k : best), 0) : value();
       output.textContent = text(value());
       input.setAttribute("aria-valuetext", (full ?? text)(value()));
     };
     input.addEventListener("input", () => {
-      const number = Number(input.value);
+      const number = stops ? stops[Number(input.value)] : Number(input.value);
       put({ [trait]: index === null ? number : model.get(trait).map((old, i) => (i === index ? number : old)) });
     });
     on([trait], show);
