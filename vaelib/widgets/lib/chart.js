@@ -19,9 +19,10 @@ export function ticks(low, high, count) {
  *   c.done();
  *
  * It is as wide as its parent at each frame, so that letters keep their size on a phone. With the height
- * "square" a unit is as long upwards as it is across, if the limits are alike.
+ * "square" a unit is as long upwards as it is across, if the limits are alike. Without `yNumbers` the axis
+ * upwards has neither numbers nor lines: for rows of bars, which name themselves.
  */
-export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel = "", margin = {} }) {
+export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel = "", yNumbers = true, margin = {} }) {
   const m = { left: yLabel ? 52 : 36, right: 12, top: 12, bottom: xLabel ? 40 : 24, ...margin };
   const svg = tag("svg", { class: "vw-chart", role: "group", "aria-label": label });
   const axes = tag("g", { class: "vw-axes", "aria-hidden": "true" });
@@ -78,7 +79,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
       pieces.push(text(px, bottom() + 15, fixed(v, digits(across.step)), { "text-anchor": "middle" }));
     }
     const up = ticks(...limits.y, (bottom() - m.top) / 45);
-    for (const v of up.found) {
+    for (const v of yNumbers ? up.found : []) {
       const py = r(sy(v));
       pieces.push(tag("line", { x1: m.left, x2: right(), y1: py, y2: py, class: "vw-grid" }));
       pieces.push(text(m.left - 6, py + 4, fixed(v, digits(up.step)), { "text-anchor": "end" }));
