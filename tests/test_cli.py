@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image, ImageSequence
 
-from vaelib import checkpoints, cli
+from vaelib import checkpoints, cli, figures, movies, snapshots, training
+from vaelib.data import Images
+from vaelib.errors import VaelibError
+from vaelib.history import Epoch
 from vaelib.models import mlp_vae
 from vaelib.settings import Recipe
 
@@ -71,6 +75,32 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = mlp_vae(hidden_dim=8, latent_dim=3, generator=torch.Generator().manual_seed(0))
     checkpoints.save(path, model)
     return path
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with snapshots of three epochs in which a model with three latents learned nothing."""
+    folder = tmp_path_factory.mktemp("replayed")
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (40, 784), dtype=torch.uint8, generator=generator)
+    images = Images(pixels, torch.arange(40) % 10)
+    model = mlp_vae(hidden_dim=8, latent_dim=3, generator=generator)
+    taken, history = snapshots.begin(model, images, seed=0, held_out_name="validation"), []
+    for epoch in (1, 2, 3):
+        history.append(Epoch(epoch, -200.0 + epoch, 190.0, 10.0, -210.0 + epoch, 195.0, 15.0, 0.1, 1.0))
+        with torch.no_grad():
+            model.encoder.output.weight.mul_(1.5)
+        taken = snapshots.after_epoch(taken, model, images, history)
+    snapshots.save(folder / snapshots.SNAPSHOTS_FILE, taken)
+    checkpoints.save(folder / checkpoints.MODEL_FILE, model)
+    return folder
+
+
+def played(path: Path) -> tuple[list[int], list[Image.Image]]:
+    """How long each frame of a GIF is shown, in milliseconds, and the frames."""
+    with Image.open(path) as film:
+        pages = [(page.info["duration"], page.convert("RGB")) for page in ImageSequence.Iterator(film)]
+    return [duration for duration, _ in pages], [page for _, page in pages]
 
 
 def one_line(answer: Answer) -> str:
@@ -201,6 +231,140 @@ def test_interrupted_training_resumes_to_the_same_result(run: Path, tmp_path: Pa
         torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-4)
 
 
+def test_a_run_with_snapshots_is_the_run_without_and_resumes_to_the_same_file(
+    run: Path, tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_draw_run", lambda *_: None)  # seconds, and not what is asked here
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert vaelib("train", "--out", whole, *SMALL, "--snapshots").code == 0
+    ours, theirs = (checkpoints.load(folder).model.state_dict() for folder in (whole, run))
+    # To the bit with as many threads, which test_snapshots.py proves; `run` was another process.
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-4)
+
+    taken = snapshots.load(whole)
+    assert taken.means.shape == (3, 2000, 2)
+    assert taken.labels[taken.shown].tolist() == list(range(10))
+    assert taken.held_out_name == "validation"
+    with (whole / "history.csv").open() as file:
+        assert [float(line["held_out_elbo"]) for line in csv.DictReader(file)] == list(
+            taken.held_out_elbo[1:]
+        )
+
+    store = training._store
+
+    def interrupt(*arguments: object) -> None:
+        store(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_store", interrupt)
+        assert vaelib("train", "--out", broken, *SMALL, "--snapshots").code == 130
+    assert snapshots.load(broken).epochs == 1
+    (broken / "snapshots.safetensors").rename(tmp_path / "kept")
+    answer = vaelib("train", "--out", broken, "--resume")
+    assert answer.code == 1
+    assert "snapshots.safetensors is gone" in one_line_after_the_log(answer)
+    (tmp_path / "kept").rename(broken / "snapshots.safetensors")
+    assert vaelib("train", "--out", broken, "--resume").code == 0  # and takes snapshots, unasked
+    ours, theirs = ((folder / "snapshots.safetensors").read_bytes() for folder in (broken, whole))
+    assert ours == theirs
+
+
+def test_a_run_begun_without_snapshots_goes_on_without(run: Path, tmp_path: Path, vaelib: Shell) -> None:
+    answer = vaelib("train", "--out", run, "--resume", "--snapshots")
+    assert answer.code == 2
+    assert "the run in" in one_line(answer)
+    # One from before there were any says nothing of them.
+    folder = tmp_path / "old"
+    folder.mkdir()
+    for name in FILES:
+        (folder / name).write_bytes((run / name).read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    del config["snapshots"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert vaelib("train", "--out", folder, "--resume").code == 0
+    assert not (folder / "snapshots.safetensors").exists()
+
+
+def test_animate_writes_a_gif_with_a_frame_for_each_epoch_and_rests_at_both_ends(
+    replayed: Path, tmp_path: Path, vaelib: Shell
+) -> None:
+    films = [tmp_path / "new" / "a.gif", tmp_path / "b.gif"]
+    for film in films:
+        answer = vaelib("animate", replayed, "--fps", 5, "--out", film)
+        assert answer.code == 0, answer.err
+        assert answer.out == f"{film}\n"
+        assert answer.err == ""  # no bar where there is no terminal
+    assert films[0].read_bytes() == films[1].read_bytes()
+    durations, pages = played(films[0])
+    assert durations == [1500, 200, 200, 1500]
+    assert {page.size for page in pages} == {(900, 600)}
+    assert len({page.tobytes() for page in pages}) == 4
+    assert {page.getpixel((0, 0)) for page in pages} == {(255, 255, 255)}
+
+
+def test_animate_lands_beside_the_model_and_holds_slow_frames_for_their_time(
+    replayed: Path, vaelib: Shell
+) -> None:
+    assert vaelib("animate", replayed / "model.safetensors", "--fps", 0.5).code == 0
+    assert played(replayed / "training.gif")[0] == [2000] * 4
+
+
+def test_animate_writes_an_mp4_of_even_size_with_the_ends_repeated(
+    replayed: Path, tmp_path: Path, vaelib: Shell
+) -> None:
+    film = tmp_path / "a.MP4"
+    assert vaelib("animate", replayed, "--out", film).code == 0
+    ffmpeg = movies.encoder().get_ffmpeg_exe()
+    command = [ffmpeg, "-i", film, "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert b"yuv420p" in done.stderr
+    frames = len(done.stdout) / (1800 * 1200)
+    assert frames == 6 + 2 + 6  # 1.5 s at 4 frames a second, two epochs, 1.5 s
+
+
+def test_animate_draws_the_latents_that_are_asked_for_or_those_that_say_most(
+    replayed: Path, tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    class Watched(figures.Replay):
+        def __init__(self, points: torch.Tensor, *rest: object, **named: object) -> None:
+            drawn.append((points, named["dims"]))
+            super().__init__(points, *rest, **named)
+
+    monkeypatch.setattr(figures, "Replay", Watched)
+    taken = snapshots.load(replayed)
+    for dims in ([], ["--dims", 3, 1]):
+        assert vaelib("animate", replayed, *dims, "--out", tmp_path / "x.gif").code == 0
+    (first, plane), (second, asked) = drawn
+    assert plane == taken.plane()
+    assert torch.equal(first, taken.means[..., [plane[0] - 1, plane[1] - 1]])
+    assert asked == (3, 1)
+    assert torch.equal(second, taken.means[..., [2, 0]])
+
+
+def test_an_interrupted_film_leaves_the_old_one_and_nothing_else(
+    replayed: Path, tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = figures.Replay.frame
+
+    def interrupt(replay: figures.Replay, moment: int) -> object:
+        if moment == 2:
+            raise KeyboardInterrupt
+        return draw(replay, moment)
+
+    monkeypatch.setattr(figures.Replay, "frame", interrupt)
+    for name in ("a.gif", "a.mp4"):
+        (tmp_path / name).write_bytes(b"old")
+        answer = vaelib("animate", replayed, "--out", tmp_path / name)
+        assert answer.code == 130
+        assert answer.err.split() == ["vaelib:", "interrupted"]
+        assert (tmp_path / name).read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.gif", "a.mp4"}
+
+
 # Help
 
 
@@ -260,18 +424,25 @@ def test_datasets_of_the_command_are_those_of_the_module() -> None:
         (["manifold", "WIDE"], "has 3 latents and a manifold is a picture of 2"),
         (["encode", "WIDE", "--dims", "1", "4"], "this model has 3 latent(s)"),
         (["sample", "WIDE", "--out", "x.jpeg"], "written as .png, .svg or .pdf"),
+        (["animate", "WIDE", "--out", "x.webm"], "a film is written as .gif or .mp4"),
+        (["animate", "REPLAYED", "--dims", "1", "4"], "this run has 3 latent(s), and the film draws two"),
+        (["animate", "REPLAYED", "--dims", "0", "1"], "'--dims': 0 is not in the range"),
+        (["animate", "REPLAYED", "--fps", "0"], "'--fps': 0.0 is not in the range"),
+        (["animate", "REPLAYED", "--fps", "nan"], "'--fps'"),
     ],
 )
 def test_what_is_asked_wrongly_is_said_in_one_line_with_exit_code_2(
     arguments: list[str],
     said: str,
     wide: Path,
+    replayed: Path,
     tmp_path: Path,
     vaelib: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    answer = vaelib(*(str(wide) if word in ("WIDE", "RUN") else word for word in arguments))
+    places = {"WIDE": wide, "RUN": wide, "REPLAYED": replayed}
+    answer = vaelib(*(places.get(word, word) for word in arguments))
     assert answer.code == 2
     assert said in one_line(answer)
     assert not list(tmp_path.rglob("*.*"))  # nothing written
@@ -298,6 +469,44 @@ def test_a_missing_or_foreign_checkpoint_is_said_in_one_line(tmp_path: Path, vae
         assert answer.code == 1
         assert said in one_line(answer)
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.pth"]
+
+
+def test_a_film_of_a_run_without_snapshots_or_epochs_says_how_to_get_them(
+    run: Path, replayed: Path, tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(replayed)  # a run that does not exist must not be taken for the one here
+    for place in (run, run / "model.safetensors", Path("nowhere")):
+        answer = vaelib("animate", place)
+        assert answer.code == 1
+        assert "train with `vaelib train --snapshots`" in one_line(answer)
+    taken = snapshots.load(replayed)
+    moments = {name: getattr(taken, name)[:1].clone() for name in ("means", "rates", "reconstructions")}
+    begun = dataclasses.replace(taken, history=(), **moments)
+    snapshots.save(tmp_path / snapshots.SNAPSHOTS_FILE, begun)
+    answer = vaelib("animate", tmp_path)
+    assert answer.code == 1
+    assert "no finished epoch" in one_line(answer)
+
+
+def test_a_film_of_one_latent_is_refused(tmp_path: Path, vaelib: Shell) -> None:
+    images = Images(torch.zeros(10, 784, dtype=torch.uint8), torch.arange(10))
+    model = mlp_vae(hidden_dim=8, latent_dim=1)
+    snapshots.save(tmp_path / snapshots.SNAPSHOTS_FILE, snapshots.begin(model, images, seed=0))
+    answer = vaelib("animate", tmp_path)
+    assert answer.code == 2
+    assert "this run has 1 latent(s)" in one_line(answer)
+
+
+def test_an_mp4_without_its_encoder_is_refused_before_anything_is_drawn(
+    tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise VaelibError('pip install "vaelib[video]"')
+
+    monkeypatch.setattr(movies, "encoder", missing)
+    answer = vaelib("animate", tmp_path, "--out", "x.mp4")  # a run without snapshots: that would come next
+    assert answer.code == 1
+    assert 'pip install "vaelib[video]"' in one_line(answer)
 
 
 @pytest.mark.parametrize("command", ["train", "sample"])

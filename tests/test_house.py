@@ -57,7 +57,8 @@ def test_arrows_between_rooms_go_one_way(room: str) -> None:
         ("figures", {"training", "models", "data", "snapshots", "cli"}),
         ("evaluation", {"training", "snapshots", "figures", "cli"}),
         ("training", {"snapshots", "figures", "cli"}),
-        ("snapshots", {"training", "figures", "cli"}),
+        ("snapshots", {"training", "figures", "movies", "cli"}),
+        ("movies", set(ROOMS) - {"movies", "errors"}),
     ],
 )
 def test_a_room_does_not_know_what_is_built_upon_it(room: str, unknown: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``vaelib train | evaluate | sample | reconstruct | encode | manifold | data``.
+"""The command line: ``vaelib train | evaluate | sample | reconstruct | encode | manifold | animate | data``.
 
 PyTorch is imported inside the commands that compute, so that ``--help`` and mistakes answer at once.
 """
@@ -35,6 +35,8 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 DATASETS = ("mnist", "fashion-mnist")
 RECIPE = Recipe()
+# How long a film rests on its first and on its last frame, so that its beginning can be told from its end.
+REST = 1.5
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -52,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(1)
     except OSError as error:
         _fail(f"cannot use {error.filename or 'a file'}: {error.strerror or error}", 1)
+    except (KeyboardInterrupt, click.Abort):  # click makes the one into the other, a RuntimeError
+        _fail("interrupted", 130)
     except (MemoryError, RuntimeError) as error:
         # PyTorch has no class for a CPU that runs out of memory. Any other RuntimeError is our bug: show it.
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         _fail("not enough memory: ask for a smaller model, batch or picture", 1)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 130)
     sys.exit(0)
 
 
@@ -513,6 +515,80 @@ def manifold(run: Path, cells: int, grid: Grid, span: float, device: str, out: P
             "see `vaelib sample`, or train with --latent-dim 2"
         )
     _write_figure(_manifold(model, cells, grid, span), out or _beside(run, "manifold.png"))
+
+
+@cli.command()
+@_run
+@click.option(
+    "--fps",
+    type=_Finite(0.1, 50),
+    default=4.0,
+    show_default=True,
+    help=f"Epochs in a second; the first and the last frame stay for {REST} s.",
+)
+@click.option(
+    "--dims",
+    type=click.IntRange(1),
+    nargs=2,
+    default=None,
+    help="Which two latents to draw, counted from 1.  [default: the two with the largest KL at the end]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help='The film to write, .gif, or .mp4 with the extra "video".  [default: training.gif beside the model]',
+)
+def animate(run: Path, fps: float, dims: tuple[int, int] | None, out: Path | None) -> None:
+    """Replay the training of RUN as a film, from before the first epoch to the last.
+
+    Latents, reconstructions and curves move together. The run must have been trained with --snapshots.
+    """
+    from vaelib import movies
+
+    target = out or _beside(run, "training.gif")
+    kind = target.suffix.lower()
+    if kind not in (".gif", ".mp4"):
+        raise click.UsageError(f"{target}: a film is written as .gif or .mp4")
+    if kind == ".mp4":
+        movies.encoder()  # now, not after the drawing
+
+    from vaelib import snapshots
+
+    taken = snapshots.load(run if run.is_dir() or not run.exists() else run.parent)
+    latents = taken.means.shape[-1]
+    if latents < 2 or max(dims or (1, 2)) > latents:
+        asked = f"--dims {dims[0]} {dims[1]}" if dims else str(run)
+        raise click.UsageError(f"{asked}: this run has {latents} latent(s), and the film draws two")
+    if taken.epochs == 0:
+        raise CheckpointError(f"{run} has no finished epoch: go on with `vaelib train --out {run} --resume`")
+
+    from tqdm import tqdm
+
+    from vaelib import figures
+
+    across, up = dims or taken.plane()
+    replay = figures.Replay(
+        taken.means[..., [across - 1, up - 1]],
+        taken.labels,
+        taken.shown,
+        taken.originals / 255,
+        taken.reconstructions / 255,
+        taken.history,
+        elbo=taken.held_out_elbo,
+        dims=(across, up),
+        held_out_name=taken.held_out_name,
+        scale=1 if kind == ".gif" else 2,  # a film may fill a screen, and compresses well
+    )
+    last = taken.epochs
+    rest = max(REST, 1 / fps)
+    seconds = [rest, *[1 / fps] * (last - 1), rest]
+    frames = map(replay.frame, tqdm(range(last + 1), unit="frame", disable=not sys.stderr.isatty()))
+    if kind == ".gif":
+        film = movies.gif(frames, seconds, palette_from=[replay.frame(0), replay.frame(last)])
+    else:
+        film = movies.mp4(frames, [max(1, round(fps * time)) for time in seconds], fps, size=replay.size)
+    _write(target, film)
 
 
 def _saved_settings(context: click.Context, out: Path, given: dict[str, Any]) -> dict[str, Any]:
