@@ -35,6 +35,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
   let height = 0;
   let limits = { x: [0, 1], y: [0, 1] };
   let drawn = "";
+  let measured = null;
 
   const right = () => width - m.right;
   const bottom = () => height - m.bottom;
@@ -52,10 +53,17 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
     seen.add(key);
     return known.get(key);
   }
+  // Most marks of a frame are where they were: what has not changed is left alone, which is most of the time.
+  function change(node, name, value) {
+    const was = (node.vwWas ??= {});
+    if (was[name] === value) return;
+    was[name] = value;
+    if (value === null) node.removeAttribute(name);
+    else node.setAttribute(name, value);
+  }
   function paint(node, { colour = "ink", dash = false, width: line = 2, opacity = null }) {
-    node.setAttribute("style", `--c: var(--vw-${colour}); stroke-width: ${line}${opacity === null ? "" : `; opacity: ${opacity}`}`);
-    if (dash) node.setAttribute("stroke-dasharray", dash === true ? "5 4" : dash);
-    else node.removeAttribute("stroke-dasharray");
+    change(node, "style", `--c: var(--vw-${colour}); stroke-width: ${line}${opacity === null ? "" : `; opacity: ${opacity}`}`);
+    change(node, "stroke-dasharray", dash ? (dash === true ? "5 4" : dash) : null);
   }
   function put(node, values) {
     for (const [name, value] of Object.entries(values)) node.setAttribute(name, r(value));
@@ -96,8 +104,16 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
   return {
     svg, sx, sy, x, y,
     /** Begin a frame with these limits. */
+    /**
+     * Look how wide the chart may be, for the next frame. Where a widget has several charts, let it measure all
+     * before it draws on one: a width that is asked for after a change makes the browser lay out the page anew.
+     */
+    measure() {
+      measured = parent.clientWidth;
+    },
     frame(next) {
-      width = Math.max(200, parent.clientWidth);
+      width = Math.max(200, measured ?? parent.clientWidth);
+      measured = null;
       height = asked === "square" ? width - m.left - m.right + m.top + m.bottom : asked;
       svg.setAttribute("width", width);
       svg.setAttribute("height", height);
