@@ -20,7 +20,7 @@ export function ticks(low, high, count) {
  *
  * It is as wide as its parent at each frame, so that letters keep their size on a phone. With the height
  * "square" a unit is as long upwards as it is across, if the limits are alike. Without `yNumbers` the axis
- * upwards has neither numbers nor lines: for rows of bars, which name themselves.
+ * upwards has no numbers, and no lines cross the chart: for rows of bars, which name themselves.
  */
 export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel = "", yNumbers = true, margin = {} }) {
   const m = { left: yLabel ? 52 : 36, right: 12, top: 12, bottom: xLabel ? 40 : 24, ...margin };
@@ -83,7 +83,8 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
     const across = ticks(...limits.x, (right() - m.left) / 70);
     for (const v of across.found) {
       const px = r(sx(v));
-      pieces.push(tag("line", { x1: px, x2: px, y1: m.top, y2: bottom(), class: "vw-grid" }));
+      const [from, to] = yNumbers ? [m.top, bottom()] : [bottom(), bottom() + 4];
+      pieces.push(tag("line", { x1: px, x2: px, y1: from, y2: to, class: "vw-grid" }));
       pieces.push(text(px, bottom() + 15, fixed(v, digits(across.step)), { "text-anchor": "middle" }));
     }
     const up = ticks(...limits.y, (bottom() - m.top) / 45);
