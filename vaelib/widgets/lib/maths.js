@@ -70,3 +70,18 @@ export function normals(seed) {
     return radius * Math.cos(turn);
   };
 }
+
+/** erf, to rounding: 2 / sqrt(pi) e^(-x^2) sum 2^k x^(2k+1) / (2k+1)!!, a series in which nothing cancels. */
+export function erf(x) {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let term = x;
+  let sum = x;
+  for (let k = 1; Math.abs(term) > 1e-17 * Math.abs(sum); k++) {
+    term *= (2 * x * x) / (2 * k + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+}
+
+/** The mass of N(mean, deviation^2) below x. */
+export const normalBelow = (x, mean = 0, deviation = 1) => 0.5 * (1 + erf((x - mean) / (deviation * Math.SQRT2)));
