@@ -66,7 +66,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
     change(node, "stroke-dasharray", dash ? (dash === true ? "5 4" : dash) : null);
   }
   function put(node, values) {
-    for (const [name, value] of Object.entries(values)) node.setAttribute(name, r(value));
+    for (const [name, value] of Object.entries(values)) change(node, name, r(value));
   }
   const trace = (xs, ys) => {
     let path = "";
@@ -104,7 +104,6 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
 
   return {
     svg, sx, sy, x, y,
-    /** Begin a frame with these limits. */
     /**
      * Look how wide the chart may be, for the next frame. Where a widget has several charts, let it measure all
      * before it draws on one: a width that is asked for after a change makes the browser lay out the page anew.
@@ -112,6 +111,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
     measure() {
       measured = parent.clientWidth;
     },
+    /** Begin a frame with these limits. */
     frame(next) {
       width = Math.max(200, measured ?? parent.clientWidth);
       measured = null;
@@ -197,9 +197,10 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
     },
     /**
      * A handle that is dragged, or moved with the arrow keys: a slider to a screen reader.
-     * `set(value)` gets the new value, within its limits; `along` is the axis it moves on.
+     * `set(value)` gets the new value, within its limits; `along` is the axis it moves on, and `read` says which
+     * value a place on that axis means, where it is not the place itself.
      */
-    handle(key, x0, y0, { label: name, value, min, max, step, along = "x", text = fixed, set, colour = "ink" }) {
+    handle(key, x0, y0, { label: name, value, min, max, step, along = "x", text = fixed, read = (v) => v, set, colour = "ink" }) {
       let node = known.get(key);
       if (!node) {
         node = mark(key, "g", { class: "vw-handle", role: "slider", tabindex: 0 });
@@ -208,7 +209,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
         follow(node, {
           move: (_px, _py, event) => {
             const box = svg.getBoundingClientRect();
-            send(node.vw.along === "x" ? x(event.clientX - box.left) : y(event.clientY - box.top));
+            send(node.vw.read(node.vw.along === "x" ? x(event.clientX - box.left) : y(event.clientY - box.top)));
           },
         });
         arrows(node, (dx, dy) => send(node.vw.value + (dx + dy) * node.vw.step));
@@ -219,7 +220,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
         });
       }
       seen.add(key);
-      node.vw = { value, min, max, step, along, set };
+      node.vw = { value, min, max, step, along, read, set };
       node.setAttribute("transform", `translate(${r(sx(x0))} ${r(sy(y0))})`);
       node.setAttribute("style", `--c: var(--vw-${colour}); cursor: ${along === "x" ? "ew" : "ns"}-resize`);
       const words = { label: name, valuemin: min, valuemax: max, valuenow: value, valuetext: text(value) };
