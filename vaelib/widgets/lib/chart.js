@@ -180,7 +180,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
       if (!node) {
         node = mark(key, "g", { class: "vw-handle", role: "application", tabindex: 0, "aria-roledescription": "point" });
         node.append(tag("circle", { r: 22, class: "vw-reach" }), tag("circle", { r: 8, class: "vw-grip" }));
-        const send = (px, py) => node.vw.set([clamp(px, ...limits.x), clamp(py, ...limits.y)]);
+        const send = (px, py) => node.vw.set((node.vw.at = [clamp(px, ...limits.x), clamp(py, ...limits.y)]));
         follow(node, {
           move: (_px, _py, event) => {
             const box = svg.getBoundingClientRect();
@@ -205,7 +205,8 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
       if (!node) {
         node = mark(key, "g", { class: "vw-handle", role: "slider", tabindex: 0 });
         node.append(tag("circle", { r: 22, class: "vw-reach" }), tag("circle", { r: 8, class: "vw-grip" }));
-        const send = (v) => node.vw.set(clamp(v, node.vw.min, node.vw.max));
+        // Kept at once: two keys may be pressed before the next drawing.
+        const send = (v) => node.vw.set((node.vw.value = clamp(v, node.vw.min, node.vw.max)));
         follow(node, {
           move: (_px, _py, event) => {
             const box = svg.getBoundingClientRect();
