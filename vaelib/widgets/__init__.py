@@ -5,6 +5,7 @@ draws. So a page keeps what it can do when no Python runs behind it.
 """
 
 from vaelib.widgets.latent_pad import LatentPad
+from vaelib.widgets.the_gap import TheGap
 from vaelib.widgets.weights import Weights, as_the_page_has_it
 
-__all__ = ["LatentPad", "Weights", "as_the_page_has_it"]
+__all__ = ["LatentPad", "TheGap", "Weights", "as_the_page_has_it"]
