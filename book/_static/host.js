@@ -174,7 +174,8 @@
         const value = read(text, schema[name]);
         if (value !== undefined) values[name] = value;
       }
-      found.set(key, values);
+      // A link that asks for nothing that can be had is no link; one that asks for nothing means the start.
+      if (query === "" || Object.keys(values).length) found.set(key, values);
     }
     return found;
   }

@@ -4,8 +4,20 @@ Each widget is an ``anywidget``: a Python class that holds data and state, and a
 draws. So a page keeps what it can do when no Python runs behind it.
 """
 
+from vaelib.widgets.draw_a_digit import DrawADigit
 from vaelib.widgets.latent_pad import LatentPad
+from vaelib.widgets.latent_traversal import LatentTraversal
 from vaelib.widgets.the_gap import TheGap
+from vaelib.widgets.two_distributions import TwoDistributions
+from vaelib.widgets.two_gradients import TwoGradients
 from vaelib.widgets.weights import Weights, as_the_page_has_it
 
-__all__ = ["LatentPad", "TheGap", "Weights", "as_the_page_has_it"]
+__all__ = [
+    "DrawADigit",
+    "LatentPad",
+    "LatentTraversal",
+    "TheGap",
+    "TwoDistributions", "TwoGradients",
+    "Weights",
+    "as_the_page_has_it",
+]

@@ -1,7 +1,7 @@
 // A digit under the pointer as it moves over the latent plane, or along a path between two points.
 import { arrows, clamp, fixed, follow, shell, tag } from "./lib/shell.js";
 import { linspace } from "./lib/maths.js";
-import { network, weightsOf } from "./lib/mlp.js";
+import { decoderOf, named } from "./lib/mlp.js";
 import { picture } from "./lib/ink.js";
 import { plane } from "./lib/plane.js";
 
@@ -23,7 +23,7 @@ export function between(a, b, t, way) {
 
 export default {
   async render({ model, el }) {
-    const net = network(await weightsOf(model));
+    const decoder = decoderOf(await named(model, "decoder"));
     const span = model.get("span");
     const s = shell(model, el, {
       title: "Latent pad",
@@ -79,7 +79,7 @@ export default {
       s.put({ z: [limit(x + dx / 10), limit(y + dy / 10)], held: true });
     });
 
-    const pixels = new Float64Array(net.pixels);
+    const pixels = new Float64Array(decoder.pixels);
     const ts = linspace(0, 1, STRIP);
     const curve = linspace(0, 1, 49);
 
@@ -94,12 +94,12 @@ export default {
         const set = (trait) => ([x, y]) => s.put({ [trait]: [limit(x), limit(y)] });
         p.grip("start", ...a, { label: "Start of the path", step: 0.1, set: set("start"), colour: "latent" });
         p.grip("end", ...b, { label: "End of the path", step: 0.1, set: set("end"), colour: "latent" });
-        ts.forEach((t, k) => stations[k].draw(net.decode(between(a, b, t, way), pixels)));
+        ts.forEach((t, k) => stations[k].draw(decoder.decode(between(a, b, t, way), pixels)));
       }
       p.ellipse("here", ...z, 0.02 * span, 0.02 * span, { colour: "ink", width: 2 });
       p.dot("point", ...z, { colour: "latent", radius: model.get("held") && !onPath ? 5 : 4 });
       p.done();
-      digit.draw(net.decode(z, pixels));
+      digit.draw(decoder.decode(z, pixels));
       const at = `(${fixed(z[0])}, ${fixed(z[1])})`;
       caption.textContent = `decoded at z = ${at}${model.get("held") && !onPath ? ", held" : ""}`;
       digit.name(`The image decoded at z = ${at}`);

@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 import traitlets
-from ipywidgets import widget_serialization
 
 from vaelib.data import Images
 from vaelib.evaluation import encode
 from vaelib.figures import DIGITS
 from vaelib.models import VAE
 from vaelib.widgets.core import Widget, module
-from vaelib.widgets.weights import Weights, check_latents
+from vaelib.widgets.weights import Weights, check_latents, half
 
 
 def halves(numbers: torch.Tensor) -> bytes:
@@ -48,8 +47,6 @@ class LatentPad(Widget):
         With two latents.
     images : Images, optional
         Their means are the dots, coloured by class.
-    weights : Weights, optional
-        Of this model, shared with another widget; made from it if not given.
     span : float
         The plane's half-width s.
     **values
@@ -74,7 +71,7 @@ class LatentPad(Widget):
     """
 
     _esm = module("latent_pad")
-    weights = traitlets.Instance(Weights).tag(sync=True, **widget_serialization)
+    decoder = half()
     points = traitlets.Bytes().tag(sync=True)
     labels = traitlets.Bytes().tag(sync=True)
     colours = traitlets.List(list(DIGITS)).tag(sync=True)
@@ -92,11 +89,10 @@ class LatentPad(Widget):
         model: VAE,
         images: Images | None = None,
         *,
-        weights: Weights | None = None,
         span: float = 4.0,
         **values: Any,
     ) -> None:
         check_latents(model, 2)
         if images is not None:
             values |= {"points": halves(encode(model, images)[0]), "labels": bytes(images.labels.tolist())}
-        super().__init__(weights=weights or Weights(model, encoder=False), span=span, **values)
+        super().__init__(decoder=Weights(model, "decoder"), span=span, **values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import ipywidgets
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from vaelib.models import VAE
 
-# A matrix from this size on is worth a byte for each entry; below, half precision costs next to nothing.
-LARGE = 4096
+Part = Literal["encoder", "decoder"]
 
 
 def quantize(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,43 +41,46 @@ def quantize(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return whole.to(torch.int8), scales
 
 
-def pack(model: VAE, *, encoder: bool = True) -> tuple[bytes, list[dict[str, Any]]]:
-    """Lay a model's weights out as bytes, and say where each tensor stands.
+def pack(model: VAE, part: Part) -> tuple[bytes, list[dict[str, Any]]]:
+    """Lay the weights of one half of a model out as bytes, and say where each tensor stands.
 
     Parameters
     ----------
     model : VAE
-    encoder : bool
-        Whether the page needs the encoder too: it is half of the bytes.
+    part : {"encoder", "decoder"}
+        Halves, since most widgets need only one.
 
     Returns
     -------
     data : bytes
         Little-endian.
-    layout : list of dict
+    tensors : list of dict
         ``name``, ``shape``, ``kind`` ("int8" or "float16"), ``offset`` in bytes, and for "int8" that of the
         rows' ``scales``, which are float16.
     """
     data = bytearray()
-    layout: list[dict[str, Any]] = []
+    tensors: list[dict[str, Any]] = []
 
     def put(tensor: Tensor) -> int:
         offset = len(data)
         data.extend(tensor.contiguous().numpy().tobytes())
         return offset
 
-    for name, tensor in model.state_dict().items():
-        if not encoder and name.startswith("encoder."):
-            continue
+    for name, tensor in getattr(model, part).state_dict().items():
         tensor = tensor.detach().cpu().float()
         entry: dict[str, Any] = {"name": name, "shape": list(tensor.shape)}
-        if tensor.ndim == 2 and tensor.numel() >= LARGE:
+        if is_large(tensor):
             whole, scales = quantize(tensor)
             entry |= {"kind": "int8", "offset": put(whole), "scales": put(scales)}
         else:
             entry |= {"kind": "float16", "offset": put(tensor.to(torch.float16))}
-        layout.append(entry)
-    return bytes(data), layout
+        tensors.append(entry)
+    return bytes(data), tensors
+
+
+def is_large(tensor: Tensor) -> bool:
+    """Whether a tensor is worth eight bits: below that size, half precision costs next to nothing."""
+    return tensor.ndim == 2 and tensor.numel() >= 4096
 
 
 def as_the_page_has_it(model: VAE) -> VAE:
@@ -86,7 +88,7 @@ def as_the_page_has_it(model: VAE) -> VAE:
     twin = copy.deepcopy(model).cpu()
     with torch.no_grad():
         for tensor in twin.state_dict().values():
-            if tensor.ndim == 2 and tensor.numel() >= LARGE:
+            if is_large(tensor):
                 whole, scales = quantize(tensor)
                 tensor.copy_(whole.float() * scales.float()[:, None])
             else:
@@ -95,14 +97,13 @@ def as_the_page_has_it(model: VAE) -> VAE:
 
 
 class Weights(ipywidgets.Widget):  # type: ignore[misc]
-    """A model's weights, which several widgets may share; it has no view of its own.
+    """The weights of an encoder or a decoder, which several widgets may share; it has no view of its own.
 
     Parameters
     ----------
     model : VAE
         Built by :func:`vaelib.models.mlp_vae`, with a Bernoulli decoder.
-    encoder : bool
-        Whether to carry the encoder.
+    part : {"encoder", "decoder"}
 
     Raises
     ------
@@ -111,17 +112,22 @@ class Weights(ipywidgets.Widget):  # type: ignore[misc]
     """
 
     data = traitlets.Bytes().tag(sync=True)
-    layout: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    tensors: traitlets.List[Any] = traitlets.List().tag(sync=True)
     settings = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, model: VAE, *, encoder: bool = True) -> None:
+    def __init__(self, model: VAE, part: Part) -> None:
         kind = (model.settings.get("architecture"), model.likelihood)
         if kind != ("mlp", "bernoulli"):
             raise ValueError(
                 f"the widgets run the MLP VAE with a Bernoulli decoder; this is {kind[0]} with {kind[1]}"
             )
-        data, layout = pack(model, encoder=encoder)
-        super().__init__(data=data, layout=layout, settings=model.settings)
+        data, tensors = pack(model, part)
+        super().__init__(data=data, tensors=tensors, settings=model.settings)
+
+
+def half() -> traitlets.Instance[Weights]:
+    """A trait that holds a half of a model; in a page its bytes are loaded when the widget asks for them."""
+    return traitlets.Instance(Weights).tag(sync=True, **ipywidgets.widget_serialization)
 
 
 def check_latents(model: VAE, count: int) -> None:
