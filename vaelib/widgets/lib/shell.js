@@ -219,6 +219,8 @@ export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
  */
 export function follow(node, { move, hover = false, down = () => {}, up = () => {} }) {
   node.style.touchAction = "none";
+  // Within an SVG that style is not heeded: a finger on a handle would drag, and then scroll the page.
+  node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   const at = (event) => {
     const box = node.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top, event];
