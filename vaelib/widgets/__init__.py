@@ -17,7 +17,8 @@ __all__ = [
     "LatentPad",
     "LatentTraversal",
     "TheGap",
-    "TwoDistributions", "TwoGradients",
+    "TwoDistributions",
+    "TwoGradients",
     "Weights",
     "as_the_page_has_it",
 ]
