@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 from tools.browser import chromium, pages, served
 
 STILLS = Path(__file__).resolve().parent.parent / "book" / "_static" / "stills"
+LARGEST = 60_000  # bytes
 
 
 def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
@@ -30,7 +31,10 @@ def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
         page.wait_for_timeout(400)
         picture = Image.open(io.BytesIO(host.locator(".vw").screenshot()))
         path = folder / f"widget-{key}.webp"
-        picture.convert("RGB").save(path, quality=80, method=6)
+        for quality in (80, 65, 50):  # a large widget is still a small file
+            picture.convert("RGB").save(path, quality=quality, method=6)
+            if path.stat().st_size < LARGEST:
+                break
         written.append(path)
     return written
 
