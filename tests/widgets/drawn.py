@@ -75,6 +75,8 @@ class Chart:
 
 def scale(ticks: list[Point]) -> Point:
     """Offset and factor from pixels to units, from the two ticks that are furthest apart."""
+    if not ticks:  # rows of bars have no numbers upwards
+        return 0.0, 0.0
     (p0, v0), (p1, v1) = min(ticks), max(ticks)
     factor = (v1 - v0) / (p1 - p0)
     return v0 - factor * p0, factor

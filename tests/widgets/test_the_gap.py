@@ -6,7 +6,6 @@ import functools
 import itertools
 import math
 import random
-import re
 
 import mpmath
 import numpy as np
@@ -16,6 +15,7 @@ import traitlets
 from torch import nn
 
 from tests.widgets.conftest import Opener, Played
+from tests.widgets.drawn import Chart, number
 from vaelib.models import VAE
 from vaelib.objectives import importance_weighted_bound
 from vaelib.symbolic.one_latent import Normal, OneLatent
@@ -189,36 +189,7 @@ def test_best_q_and_moment_match_are_those_of_vaelib(play: Opener) -> None:
             assert [found["mean"], found["deviation"]] == pytest.approx(list(best), abs=1e-6)
 
 
-def numeric(words: str) -> float:
-    return float(words.replace("−", "-"))
-
-
 # --- what is seen ----------------------------------------------------------------------------------------
-
-
-def scale(played: Played, index: int) -> tuple[list[float], list[float]]:
-    """Slope and offset from pixels to numbers along both axes of a chart, read from the axes' own labels."""
-    labels = played.page.locator(f"svg.vw-chart >> nth={index} >> .vw-axes text:not(.vw-name)")
-    ticks = labels.evaluate_all(
-        """all => all.map(text => [
-            ...['text-anchor', 'x', 'y'].map(name => text.getAttribute(name)), text.textContent,
-        ])"""
-    )
-    across = [(float(x), numeric(words)) for anchor, x, _, words in ticks if anchor == "middle"]
-    up = [(float(y) - 4, numeric(words)) for anchor, _, y, words in ticks if anchor == "end"]
-
-    def fit(points: list[tuple[float, float]]) -> list[float]:
-        return np.polyfit(*zip(*points, strict=True), 1).tolist() if len(points) > 1 else [0, 0]
-
-    return fit(across), fit(up)
-
-
-def paths(played: Played, selector: str) -> np.ndarray:
-    """The corners of a path of the first chart, as numbers of its axes."""
-    (a, b), (c, d) = scale(played, 0)
-    words = played.page.locator(f"svg.vw-chart >> nth=0 >> {selector}").first.get_attribute("d")
-    corners = np.array([[float(v) for v in pair.split()] for pair in re.findall(r"[-\d.]+ [-\d.]+", words)])
-    return corners * [a, c] + [b, d]
 
 
 def said(played: Played) -> list[str]:
@@ -230,12 +201,12 @@ def cells_of(played: Played) -> list[list[float]]:
     rows = played.page.locator("tr").evaluate_all(
         "rows => rows.slice(1).map(row => [...row.querySelectorAll('td')].map(cell => cell.textContent))"
     )
-    return [[numeric(words) for words in row] for row in rows]
+    return [[number(words) for words in row] for row in rows]
 
 
-def number(words: str) -> float:
+def last_number(words: str) -> float:
     """What stands behind the last equals sign, or behind "missing"."""
-    return numeric(words.split("=")[-1].split("missing")[-1])
+    return number(words.split("=")[-1].split("missing")[-1])
 
 
 def test_what_is_drawn_and_said_is_what_vaelib_computes(play: Opener) -> None:
@@ -246,34 +217,30 @@ def test_what_is_drawn_and_said_is_what_vaelib_computes(play: Opener) -> None:
         bound = played.call("numbers", decoder, mean, deviation, k)["bound"]
         wanted = [oracle.log_evidence, oracle.elbo(q), oracle.gap(q), bound, oracle.log_evidence - bound]
         words = said(played)
-        assert [number(word) for word in words] == pytest.approx(wanted, abs=0.00051)
+        assert [last_number(word) for word in words] == pytest.approx(wanted, abs=0.00051)
         assert words[3].startswith("L" + str(k).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")))
-        # Bars: their ends are nats on the axis below, to a pixel's hundredth (the labels' digits allow less).
-        (a, b), _ = scale(played, 1)
-        bars = played.page.locator("svg.vw-chart >> nth=1 >> rect.vw-bar").evaluate_all(
-            "all => all.map(r => [+r.getAttribute('x'), +r.getAttribute('width')])"
-        )
-        ends = [a * (x + width) + b for x, width in bars]
-        nats = abs(a) * 0.1
-        top = oracle.log_evidence
-        assert ends == pytest.approx([top, oracle.elbo(q), top, bound, top], abs=nats)
-        evidence, lower, kl, *_ = (width for _, width in bars)
-        assert lower + kl == pytest.approx(evidence, abs=0.05)  # the identity, in pixels
-        assert abs(a) * kl == pytest.approx(oracle.gap(q), abs=nats)
-        # Curves: heights to half a pixel.
-        (_, (c, _)) = scale(played, 0)
-        half = abs(c) / 2
-        for selector, density in {
-            "path.vw-line[style*=theta]": oracle.posterior,
-            "path.vw-line[style*=phi]": q.density,
+        # The bars' ends are nats on the axis below, to a tenth of a pixel.
+        bars, top, lower = Chart(played, 1), oracle.log_evidence, oracle.elbo(q)
+        names = ["evidence-bar", "elbo-bar", "elbo-rest", "bound-bar", "bound-rest"]
+        starts = [bars.bar(name)[0][0] for name in names]
+        ends = [bars.bar(name)[1][0] for name in names]
+        assert ends == pytest.approx([top, lower, top, bound, top], abs=bars.per_pixel / 10)
+        left = starts[0]
+        assert starts == pytest.approx([left, left, lower, left, bound], abs=bars.per_pixel / 10)
+        # Curves: to a hundredth of a pixel, upwards and, where they are steep, across.
+        chart = Chart(played, 0)
+        for mark, density in {
+            "posterior": oracle.posterior,
+            "q": q.density,
+            "prior": Normal(0, 1).density,
         }.items():
-            corners = paths(played, selector)
-            # Where a curve is steep, a hundredth of a pixel across is more than half a pixel upwards.
+            corners = chart.path(mark)
             for z, height in corners[:: len(corners) // 20]:
-                near = [density(z + step) for step in (-0.003, 0, 0.003)]
-                assert min(near) - half <= height <= max(near) + half, (decoder, z)
-        peak = paths(played, "path.vw-line[style*=phi]")[:, 1].max()
-        assert peak == pytest.approx(q.density(mean), rel=0.02, abs=half)
+                near = [density(z + step) for step in (-chart.dx, 0, chart.dx)]
+                assert min(near) - chart.dy <= height <= max(near) + chart.dy, (decoder, mark, z)
+        assert chart.at("mean") == pytest.approx((mean, q.density(mean)), abs=max(chart.dx, chart.dy))
+        assert abs(chart.at("width")[0] - mean) == pytest.approx(deviation, abs=chart.dx)
+        assert chart.at("width")[1] == pytest.approx(q.density(mean + deviation), abs=chart.dy)
     assert played.complaints == []
 
 
@@ -319,14 +286,14 @@ def test_a_button_shows_best_and_moments_beside_yours(play: Opener) -> None:
 
 def test_mouse_drags_mean_and_width(play: Opener) -> None:
     played = play(TheGap())
-    (a, b), _ = scale(played, 0)
-    chart = played.page.locator("svg.vw-chart").first.bounding_box()
+    chart = Chart(played)
+    corner = chart.svg.bounding_box()["x"]
 
     def drag(name: str, to: float) -> None:
         box = played.page.get_by_role("slider", name=name).last.bounding_box()
         played.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         played.page.mouse.down()
-        played.page.mouse.move(chart["x"] + (to - b) / a, box["y"], steps=4)
+        played.page.mouse.move(corner + (to - chart.x(0)) / chart.per_pixel, box["y"], steps=4)
         played.page.mouse.up()
         played.settle()
 
@@ -369,7 +336,7 @@ def test_finger_moves_the_width(play: Opener) -> None:
     played.page.touchscreen.tap(box["x"] + box["width"] / 2 + 12, box["y"] + box["height"] / 2)
     played.settle()
     assert 0.45 < played.get("deviation") < 0.65
-    assert number(said(played)[1]) == pytest.approx(
+    assert last_number(said(played)[1]) == pytest.approx(
         model_of("bent").elbo(Normal(0.0, played.get("deviation"))), abs=0.00051
     )
 
