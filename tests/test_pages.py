@@ -6,85 +6,25 @@ to judge an older one.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
-from tools.browser import HTML, SCHEMES, SIZES, chromium, find_chromium, pages, served, settle
+from tools.browser import HTML, SCHEMES, SIZES, pages
 
 ROOT = HTML.parent.parent
 VIEWS = [pytest.param(size, scheme, id=f"{size}-{scheme}") for size in SIZES for scheme in SCHEMES]
-
-if find_chromium() is None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(
-            "CI must look at the pages, and there is no Chromium here: see .ci/packages.txt", pytrace=False
-        )
-    pytest.skip("no Chromium here, so nobody looks at the built pages", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served() as url:
-        yield url
-
-
-@dataclass
-class Visit:
-    """A page as one reader sees it, with all that the browser complained about."""
-
-    page: Page
-    name: str
-    complaints: list[str] = field(default_factory=list)
-    addresses: set[str] = field(default_factory=set)
-
-    def complain(self, text: str, serious: bool = True) -> None:
-        if serious:
-            self.complaints.append(text)
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[object]:
-    """Open a page with a memory of its own, and leave nothing behind for the next one."""
-    contexts = []
-
-    def open_page(address: str, name: str, size: str, scheme: str) -> Visit:
-        width, height = SIZES[size]
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        contexts.append(context)
-        seen = Visit(context.new_page(), name)
-        page = seen.page
-        page.on("console", lambda said: seen.complain(said.text, said.type in {"error", "warning"}))
-        page.on("pageerror", lambda error: seen.complain(f"uncaught: {error}"))
-        page.on("requestfailed", lambda request: seen.complain(f"failed: {request.url}"))
-        page.on("response", lambda got: seen.complain(f"{got.status}: {got.url}", got.status >= 400))
-        page.on("request", lambda request: seen.addresses.add(request.url))
-        page.goto(f"{address}/{name}")
-        settle(page)
-        return seen
-
-    yield open_page
-    for context in contexts:
-        context.close()
 
 
 def built() -> list[str]:
     return pages() if HTML.exists() else []
 
 
+@pytest.mark.usefixtures("browser")  # without one, nobody looks at the build
 def test_build_is_current() -> None:
     assert built(), "the book is not built: run `make book`"
     assert not (HTML.parent / ".doctrees" / "unfinished").exists(), "the last build failed: run `make book`"
