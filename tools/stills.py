@@ -31,8 +31,12 @@ def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
         page.wait_for_timeout(400)
         picture = Image.open(io.BytesIO(host.locator(".vw").screenshot()))
         path = folder / f"widget-{key}.webp"
-        for quality in (80, 65, 50):  # a large widget is still a small file
-            picture.convert("RGB").save(path, quality=quality, method=6)
+        plain = picture.convert("RGB")
+        # Lines and letters stay sharp, and small, in few colours; what has more of them is coarsened instead.
+        few = plain.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
+        options = [{"lossless": True, "quality": 100}, *({"quality": quality} for quality in (80, 65, 50))]
+        for image, option in zip([few, plain, plain, plain], options, strict=True):
+            image.save(path, method=6, **option)
             if path.stat().st_size < LARGEST:
                 break
         written.append(path)
