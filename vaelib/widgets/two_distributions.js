@@ -253,7 +253,7 @@ export default {
       for (const [x, text, anchor] of ends) scale.append(tag("text", { x, y: 11, "text-anchor": anchor }, text));
       const head = (text, style) => tag("th", { scope: "col", style: `${small}; ${style}` }, text);
       const right = `${cell}; text-align: right`;
-      const names = [head("distance", "padding: 0"), head("value", right), head("slope", right), head(scale, cell)];
+      const names = [head("distance", "padding: 0; text-align: left"), head("value", right), head("slope", right), head(scale, cell)];
       names[3].append(tag("span", { class: "vw-said" }, "pull, from 0 to infinity"));
       const body = tag("tbody");
       const looks = "line-height: 1.15; width: 100%";
