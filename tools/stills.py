@@ -33,9 +33,12 @@ def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
         path = folder / f"widget-{key}.webp"
         plain = picture.convert("RGB")
         # Lines and letters stay sharp, and small, in few colours; what has more of them is coarsened instead.
-        few = plain.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
-        options = [{"lossless": True, "quality": 100}, *({"quality": quality} for quality in (80, 65, 50))]
-        for image, option in zip([few, plain, plain, plain], options, strict=True):
+        few = [
+            plain.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
+            for colours in (128, 64)
+        ]
+        sharp = [(image, {"lossless": True, "quality": 100}) for image in few]
+        for image, option in [*sharp, *((plain, {"quality": quality}) for quality in (80, 65, 50))]:
             image.save(path, method=6, **option)
             if path.stat().st_size < LARGEST:
                 break

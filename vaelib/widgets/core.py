@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,17 @@ def module(name: str) -> str:
 
 
 STYLE = (HERE / "widgets.css").read_text(encoding="utf-8")
+
+
+class Real(traitlets.Float[float, Any]):
+    """A finite number within its limits: a plain ``Float`` lets NaN pass any, and JSON cannot carry it."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value, or raise ``TraitError``."""
+        value = super().validate(obj, value)
+        if not math.isfinite(value):
+            self.error(obj, value)
+        return value
 
 
 class Widget(anywidget.AnyWidget):
