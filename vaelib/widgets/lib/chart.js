@@ -1,14 +1,15 @@
 // Curves, bars and handles over two axes, as SVG: sharp in print, and coloured by the page's own style.
 import { arrows, clamp, fixed, follow, tag } from "./shell.js";
 
-/** Round numbers between two limits, about `count` of them. */
+/** Round numbers between two limits, about `count` of them and at least two. */
 export function ticks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(k * step);
-  return { step, found };
+  // One number is no scale: a low chart gets two all the same.
+  return found.length < 2 && count < 8 ? ticks(low, high, 2 * count) : { step, found };
 }
 
 /**
