@@ -4,6 +4,7 @@ Each widget is an ``anywidget``: a Python class that holds data and state, and a
 draws. So a page keeps what it can do when no Python runs behind it.
 """
 
+from vaelib.widgets.bayes import Bayes
 from vaelib.widgets.draw_a_digit import DrawADigit
 from vaelib.widgets.latent_pad import LatentPad
 from vaelib.widgets.latent_traversal import LatentTraversal
@@ -13,6 +14,7 @@ from vaelib.widgets.two_gradients import TwoGradients
 from vaelib.widgets.weights import Weights, as_the_page_has_it
 
 __all__ = [
+    "Bayes",
     "DrawADigit",
     "LatentPad",
     "LatentTraversal",
