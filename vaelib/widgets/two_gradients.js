@@ -233,7 +233,7 @@ export default {
       const last = kind.key === "pathwise";
       kind.chart = chart(box, {
         label: `Histogram of the estimates: ${kind.name}`, height: last ? 168 : 146,
-        xLabel: last ? "estimate of the gradient" : "", yLabel: "estimates", margin: { top: 20 },
+        xLabel: last ? "estimate of the gradient" : "", yLabel: "estimates", margin: { top: 20, left: 62 },
       });
     }
     const legend = tag("p", { class: "vw-quiet", style: "margin: 0.2rem 0" });
