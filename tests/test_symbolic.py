@@ -259,6 +259,12 @@ def test_derivative_of_an_integral_is_taken_by_differences() -> None:
     assert number(mean)({mu: 0.7, sigma: 0.9}) == pytest.approx(expected, rel=1e-9)
 
 
+def test_integrals_within_an_integral_keep_their_own_variables() -> None:
+    # One integral with two limits, as SymPy writes an integral of an integral; the last is the outer one.
+    both = sp.Integral(normal(x, y, 1) * normal(y, 0, 4) * x**2, (x, y - 40, sp.oo), (y, -sp.oo, sp.oo))
+    assert number(both)({}) == pytest.approx(5, rel=1e-10)  # E[x^2] = E[1 + y^2]
+
+
 def test_integrals_far_out_do_not_underflow() -> None:
     far = Reading(
         {"z": z, "q(z)": lambda z: normal(z, 0, sp.Rational(1, 100)), "p(z)": lambda z: normal(z, 0, 1)}

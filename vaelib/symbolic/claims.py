@@ -157,13 +157,9 @@ def _constant(value: Any) -> Number:
 
 
 def _integral(integral: sp.Integral, exact: bool) -> Number:
-    if len(integral.limits) > 1:
-        for limit in integral.limits[1:]:
-            integral = sp.Integral(sp.Integral(integral.function, *integral.limits[:1]), limit)
-    symbol, low, high = integral.limits[0]
-    body = integral.function.replace(
-        lambda e: isinstance(e, sp.Derivative), lambda e: e.doit(integrals=False)
-    )
+    *within, (symbol, low, high) = integral.limits  # the last limit is the outermost integral's
+    body = sp.Integral(integral.function, *within) if within else integral.function
+    body = body.replace(lambda e: isinstance(e, sp.Derivative), lambda e: e.doit(integrals=False))
     # What does not move with the variable, such as an evidence inside an expectation, is computed once.
     still = [part for part in dict.fromkeys(_outermost(body)) if symbol not in part.free_symbols]
     stands = {part: sp.Dummy(real=True, positive=part.is_positive) for part in still}
