@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from vaelib import evaluation
+from vaelib import evaluation, linear
 from vaelib.data import Images
-from vaelib.models import VAE, mlp_vae
+from vaelib.models import VAE, linear_vae, mlp_vae
 from vaelib.objectives import elbo_terms
 
 
@@ -80,3 +80,30 @@ def test_picture_and_terms_of_a_reconstruction_belong_to_one_draw(model: VAE) ->
     x, p = images.floats(), result.mean_image
     log_likelihood = (x * p.log() + (1 - x) * (1 - p).log()).sum(-1)
     torch.testing.assert_close(result.terms.log_likelihood, log_likelihood, rtol=1e-5, atol=1e-3)
+
+
+def test_refined_answer_is_the_best_of_the_family_where_that_is_known() -> None:
+    """For a linear decoder the best diagonal q of each image is known in closed form."""
+    model = linear_vae(variance=4.0, generator=seeded())
+    images = noise_images(20)
+    with torch.no_grad():
+        model.decoder.weight.mul_(10)  # else the prior answers for every image
+        model.encoder.weight.mul_(0.5)
+    decoder = linear.Decoder(model.decoder.weight.detach(), torch.tensor(4.0))
+    best = linear.best_encoder(decoder)
+    before, _ = evaluation.encode(model, images)
+    mean, log_var = evaluation.refine(model, images, generator=seeded(1), steps=300, learning_rate=0.05)
+    wanted = (images.floats() - model.decoder.centre) @ best.weight.mT
+    # Adam with eight draws a step ends within a fraction of the posterior's deviation of the top.
+    deviation = best.variances.sqrt()
+    assert ((before - wanted).abs() > 2 * deviation).any(), "else there was nothing to improve"
+    assert ((mean - wanted).abs() < 0.2 * deviation).all()
+    assert ((log_var - best.variances.log()).abs() < 0.3).all()
+
+
+def test_refining_leaves_the_model_alone(model: VAE) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    evaluation.refine(model, noise_images(3), steps=2, generator=seeded())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+        assert model.get_parameter(name).grad is None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaelib.data import Images
 from vaelib.models import VAE, reparameterize
-from vaelib.objectives import ElboTerms, elbo_terms
+from vaelib.objectives import ElboTerms, elbo_terms, terms_of
 
 # Large enough to keep the cores busy, small enough for 784 pixels of 1,000 images to stay in cache.
 BATCH = 1000
@@ -119,6 +119,60 @@ def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = 
         standard_error=deviation / math.sqrt(count),
         images=count,
     )
+
+
+def refine(
+    model: VAE,
+    images: Images,
+    *,
+    steps: int = 120,
+    draws: int = 8,
+    learning_rate: float = 0.03,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""Improve q(z | x) image by image: climb the ELBO from the encoder's answer, the decoder held fast.
+
+    .. math::
+
+        \max_{\mu, \log \sigma^2} \;
+        \mathbb E_{\epsilon}\bigl[\log p_\theta(x \mid \mu + \sigma \odot \epsilon)\bigr]
+        - \mathrm{KL}\bigl(\mathcal N(\mu, \operatorname{diag} \sigma^2) \,\|\, p(z)\bigr)
+
+    What is gained is the amortization gap, as far as Adam closes it.
+
+    Parameters
+    ----------
+    model : VAE
+    images : Images
+        All in one batch: some hundreds.
+    steps, draws, learning_rate
+        Of Adam; its step size falls to 0 along a half cosine, so that the noise of the draws dies away.
+    generator : torch.Generator, optional
+        On the model's device.
+
+    Returns
+    -------
+    mean, log_var : Tensor, shape (N, J)
+        On the CPU.
+
+    References
+    ----------
+    Book: def-sgvb. Cremer, Li and Duvenaud (2018).
+    """
+    device = next(model.parameters()).device
+    x = images.to(device).floats()
+    with torch.no_grad():
+        answer = torch.stack(model.encode(x)).requires_grad_()
+    adam = torch.optim.Adam([answer], lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    for _ in range(steps):
+        noise = torch.randn(draws, *answer[0].shape, generator=generator, device=device)
+        loss = -terms_of(model, x, *answer, noise).elbo.sum()
+        (answer.grad,) = torch.autograd.grad(loss, [answer])
+        adam.step()
+        schedule.step()
+    mean, log_var = answer.detach().cpu()
+    return mean, log_var
 
 
 def encode(model: VAE, images: Images) -> tuple[Tensor, Tensor]:

@@ -80,8 +80,40 @@ def elbo_terms(
     mean, log_var = model.encode(x)
     if noise is None:
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    z = reparameterize(mean, log_var, noise)
-    return ElboTerms(log_likelihood=model.log_likelihood(model.decode(z), x), kl=gaussian_kl(mean, log_var))
+    return terms_of(model, x, mean, log_var, noise)
+
+
+def terms_of(model: VAE, x: Tensor, mean: Tensor, log_var: Tensor, noise: Tensor) -> ElboTerms:
+    r"""Estimate the ELBO of each image for any normal q, the encoder's or another.
+
+    .. math::
+
+        \frac{1}{L} \sum_{l=1}^{L} \log p_\theta(x \mid z_l) - \mathrm{KL}(q(z) \,\|\, p(z)),
+        \qquad z_l = \mu + \sigma \odot \epsilon_l
+
+    Parameters
+    ----------
+    model : VAE
+    x : Tensor, shape (B, D)
+        Images in [0, 1].
+    mean, log_var : Tensor, shape (B, J)
+        Of q, image by image.
+    noise : Tensor, shape (B, J) or (L, B, J)
+        The :math:`\epsilon`, one or L for each image.
+
+    Returns
+    -------
+    ElboTerms
+        Two tensors of shape (B,).
+
+    References
+    ----------
+    Book: def-sgvb. Kingma and Welling (2014), equation (7).
+    """
+    draws = noise.reshape(-1, *mean.shape)
+    output = model.decode(reparameterize(mean, log_var, draws).flatten(0, 1))
+    log_likelihood = model.log_likelihood(output, x.expand(len(draws), *x.shape).flatten(0, 1))
+    return ElboTerms(log_likelihood.view(len(draws), -1).mean(0), gaussian_kl(mean, log_var))
 
 
 def importance_weighted_bound(
