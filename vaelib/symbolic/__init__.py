@@ -28,6 +28,7 @@ TOPICS = (
     "linear_vae",
     "distances",
     "training",
+    "latent_space",
 )
 
 
