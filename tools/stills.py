@@ -20,9 +20,8 @@ LARGEST = 60_000  # bytes
 
 def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
     """Write a still for every widget on an open page, and return the files."""
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.widget-host')].every(box => box.dataset.ready)"
-    )
+    while page.locator(".widget-host:not([data-ready])").count():
+        page.wait_for_timeout(50)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for host in page.locator(".widget-host").all():

@@ -1,8 +1,7 @@
-"""A widget in a browser as a reader without a kernel meets it: its state in a page, the host, and no Python."""
+"""A widget in a browser as a reader without a kernel meets it: state in a page, the host, no Python."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,20 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page
 
-from tools.browser import SIZES, chromium, find_chromium, served
+from tools.browser import SIZES, served
 from tools.standalone import write_page
 from vaelib.widgets.core import Widget
-
-
-@pytest.fixture(scope="session")
-def playing_browser() -> Iterator[Browser]:
-    if find_chromium() is None:
-        reason = "no Chromium here, so nobody plays with the widgets: see .ci/packages.txt"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    with chromium() as started:
-        yield started
 
 
 @dataclass
@@ -102,7 +90,7 @@ Opener = Callable[..., Played]
 
 
 @pytest.fixture
-def play(playing_browser: Browser, tmp_path: Path) -> Iterator[Opener]:
+def play(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
     """Open a widget: ``play(Widget(), size="phone", scheme="dark", fragment="#...", touch=True)``."""
     closing: list[Callable[[], Any]] = []
 
@@ -120,7 +108,7 @@ def play(playing_browser: Browser, tmp_path: Path) -> Iterator[Opener]:
         url = server.__enter__()
         closing.append(lambda: server.__exit__(None, None, None))
         width, height = SIZES[size]
-        context = playing_browser.new_context(
+        context = browser.new_context(
             viewport={"width": width, "height": height},
             has_touch=touch,
             reduced_motion="reduce" if calm else "no-preference",
