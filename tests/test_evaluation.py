@@ -88,7 +88,7 @@ def test_refined_answer_is_the_best_of_the_family_where_that_is_known() -> None:
     images = noise_images(20)
     with torch.no_grad():
         model.decoder.weight.mul_(10)  # else the prior answers for every image
-        model.encoder.weight.mul_(0.5)
+        model.encoder.weight.mul_(5)
     decoder = linear.Decoder(model.decoder.weight.detach(), torch.tensor(4.0))
     best = linear.best_encoder(decoder)
     before, _ = evaluation.encode(model, images)
