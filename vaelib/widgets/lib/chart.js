@@ -81,18 +81,20 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
     drawn = now;
     const pieces = [];
     const text = (px, py, words, attributes) => tag("text", { x: r(px), y: r(py), ...attributes }, words);
-    const across = ticks(...limits.x, (right() - m.left) / 70);
-    for (const v of across.found) {
+    const plain = (axis, length) => {
+      const { step, found } = ticks(...limits[axis], length);
+      return found.map((v) => [v, fixed(v, digits(step))]);
+    };
+    for (const [v, words] of limits.xTicks ?? plain("x", (right() - m.left) / 70)) {
       const px = r(sx(v));
       const [from, to] = yNumbers ? [m.top, bottom()] : [bottom(), bottom() + 4];
       pieces.push(tag("line", { x1: px, x2: px, y1: from, y2: to, class: "vw-grid" }));
-      pieces.push(text(px, bottom() + 15, fixed(v, digits(across.step)), { "text-anchor": "middle" }));
+      pieces.push(text(px, bottom() + 15, words, { "text-anchor": "middle" }));
     }
-    const up = ticks(...limits.y, (bottom() - m.top) / 45);
-    for (const v of yNumbers ? up.found : []) {
+    for (const [v, words] of yNumbers ? (limits.yTicks ?? plain("y", (bottom() - m.top) / 45)) : []) {
       const py = r(sy(v));
       pieces.push(tag("line", { x1: m.left, x2: right(), y1: py, y2: py, class: "vw-grid" }));
-      pieces.push(text(m.left - 6, py + 4, fixed(v, digits(up.step)), { "text-anchor": "end" }));
+      pieces.push(text(m.left - 6, py + 4, words, { "text-anchor": "end" }));
     }
     if (xLabel) pieces.push(text((m.left + right()) / 2, height - 6, xLabel, { "text-anchor": "middle", class: "vw-name" }));
     if (yLabel) {
@@ -112,7 +114,7 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
     measure() {
       measured = parent.clientWidth;
     },
-    /** Begin a frame with these limits. */
+    /** Begin a frame with these limits, and with ticks of one's own, [[place, words], ...], as `xTicks` or `yTicks`. */
     frame(next) {
       width = Math.max(200, measured ?? parent.clientWidth);
       measured = null;
@@ -157,6 +159,14 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
         x: Math.min(sx(x0), sx(x1)), y: Math.min(sy(y0), sy(y1)),
         width: Math.abs(sx(x1) - sx(x0)), height: Math.abs(sy(y1) - sy(y0)),
       });
+    },
+    /** Many boxes, [[x0, y0, x1, y1], ...], as one mark. */
+    bars(key, boxes, style = {}) {
+      const node = mark(key, "path", { class: "vw-bar" });
+      paint(node, style);
+      let path = "";
+      for (const [x0, y0, x1, y1] of boxes) path += `M${r(sx(x0))} ${r(sy(y0))}H${r(sx(x1))}V${r(sy(y1))}H${r(sx(x0))}Z`;
+      change(node, "d", path);
     },
     dot(key, x0, y0, { radius = 4, ...style } = {}) {
       const node = mark(key, "circle", { class: "vw-dot" });
