@@ -220,9 +220,9 @@ export default {
     }
     s.body.append(sliders);
 
-    const places = tag("div", { style: "display: flex; flex-wrap: wrap; gap: 0.4rem; margin: 0.5rem 0 0.9rem" });
-    s.body.append(places);
-    const go = (text, values) => s.button(places, text, () => s.put(typeof values === "function" ? values() : values));
+    const buttons = tag("div", { style: "display: flex; flex-wrap: wrap; gap: 0.4rem; margin: 0.5rem 0 0.9rem" });
+    s.body.append(buttons);
+    const go = (text, values) => s.button(buttons, text, () => s.put(typeof values === "function" ? values() : values));
     const unit = { mean_p: 0, width_p: 1 };
     go("the same", () => ({ mean_q: model.get("mean_p"), width_q: model.get("width_p") }));
     go("a hair apart", { ...unit, mean_q: 0.1, width_q: 1 });
@@ -282,13 +282,22 @@ export default {
 
     const round = (v) => Math.round(v * 100) / 100;
     const write = (node, text) => node.textContent !== text && (node.textContent = text);
-    const zs = linspace(-EDGE, EDGE, 361);
+    // Where a curve bends, in its own deviations: a needle is drawn as finely as a broad bell.
+    const ts = linspace(-5, 5, 101);
+    const places = (...its) => {
+      const found = [-EDGE, EDGE];
+      for (const { mean, width } of its) for (const t of ts) found.push(clamp(mean + t * width, -EDGE, EDGE));
+      return Float64Array.from(found).sort();
+    };
     const ends = (mean, width) => [mean - width / 2, mean + width / 2];
     const flat = (mean, width) => {
       const [a, b] = ends(mean, width);
       return [[-EDGE, a, a, b, b, EDGE], [0, 0, 1 / width, 1 / width, 0, 0]];
     };
-    const bell = (mean, width) => [zs, zs.map((z) => normal(z, mean, width))];
+    const bell = (mean, width) => {
+      const zs = places({ mean, width });
+      return [zs, zs.map((z) => normal(z, mean, width))];
+    };
     const density = (family, z, mean, width) =>
       family === "normal" ? normal(z, mean, width) : Math.abs(z - mean) < width / 2 ? 1 / width : 0;
 
@@ -300,7 +309,7 @@ export default {
       // Points of both, and of whatever is made of both, so that no edge is drawn aslant.
       const marks = [...ends(q.mean, q.width), ...ends(p.mean, p.width)].sort((a, b) => a - b);
       const both = (f) => {
-        const at = family === "normal" ? zs : [-EDGE, ...marks.flatMap((z) => [z - 1e-9, z + 1e-9]), EDGE];
+        const at = family === "normal" ? places(q, p) : [-EDGE, ...marks.flatMap((z) => [z - 1e-9, z + 1e-9]), EDGE];
         const of = (it, z) => density(family, z, it.mean, it.width);
         return [at, Array.from(at, (z) => f(of(q, z), of(p, z)))];
       };
