@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from tests.widgets.conftest import Played
@@ -19,9 +20,10 @@ class Chart:
 
     ``dx`` and ``dy`` are how far a mark may be from its place in the units of the axes: pixels are written
     with two decimals, and so are the ticks that the scale is read from. ``per_pixel`` is the scale across.
+    On an axis named in ``log`` the numbers on the ticks are turned into their logarithms to base 10.
     """
 
-    def __init__(self, played: Played, index: int = 0) -> None:
+    def __init__(self, played: Played, index: int = 0, *, log: str = "") -> None:
         charts = played.page.locator(".vw svg.vw-chart:has(g.vw-axes)")
         self.svg = charts.nth(index)
         ticks = self.svg.evaluate(
@@ -30,7 +32,10 @@ class Chart:
         )
         across = [(x, number(text)) for anchor, x, _, text in ticks if anchor == "middle"]
         upwards = [(y - 4, number(text)) for anchor, _, y, text in ticks if anchor == "end"]
-        self._x, self._y = scale(across), scale(upwards)
+        self._x, self._y = (
+            scale([(at, math.log10(value)) for at, value in ticks_] if axis in log else ticks_)
+            for axis, ticks_ in (("x", across), ("y", upwards))
+        )
         self.per_pixel = abs(self._x[1])
         self.dx, self.dy = self.per_pixel / 50, abs(self._y[1]) / 50
         self._marks: dict[str, dict[str, str]] = self.svg.evaluate(
@@ -66,6 +71,14 @@ class Chart:
         """The lower left corner and the upper right one."""
         x, y, width, height = (float(self._marks[mark][name]) for name in ("x", "y", "width", "height"))
         return (self.x(x), self.y(y + height)), (self.x(x + width), self.y(y))
+
+    def boxes(self, mark: str) -> list[tuple[Point, Point]]:
+        """The boxes of a mark of many, each by its lower left corner and its upper right one."""
+        found = []
+        for text in re.findall(r"M([^MZ]+)Z", self._marks[mark]["d"]):
+            x0, y0, x1, y1 = (float(number) for number in re.findall(r"-?[\d.]+", text)[:4])
+            found.append(((self.x(x0), self.y(max(y0, y1))), (self.x(x1), self.y(min(y0, y1)))))
+        return found
 
     def at(self, mark: str) -> Point:
         """Where a handle stands."""
