@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import math
 import random
 import re
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.widgets.drawn import Chart, number
 from vaelib.symbolic import bayes
 from vaelib.widgets import Bayes
 
+BOOK = Path(__file__).resolve().parents[2] / "book"
 State = dict[str, Any]
 FIRST = {"decoder": "straight", "x": 1.0, "mean": 0.0, "deviation": 1.0, "noise": 0.5, "points": 10}
 EDGES = [
@@ -318,6 +321,19 @@ def test_nonsense_in_a_link_is_ignored(play: Opener) -> None:
             played.settle()
         assert {name: played.get(name) for name in FIRST} == FIRST, query
     assert played.complaints == []
+
+
+def test_links_of_the_page_ask_for_what_the_widget_allows(play: Opener) -> None:
+    source = (BOOK / "01-bayes.ipynb").read_text(encoding="utf-8")
+    links = [html.unescape(link) for link in re.findall(r'href=\\"#(bayes\?[^"\\]*)', source)]
+    assert links
+    played = play(Bayes())
+    for link in links:
+        played.page.evaluate("link => { location.hash = link }", link)
+        played.settle()
+        for pair in link.split("?")[1].split("&"):
+            name, value = pair.split("=")
+            assert str(played.get(name)).lower() == value, link
 
 
 @pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import html
 import itertools
 import math
 import random
+import re
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -21,6 +24,7 @@ from vaelib.objectives import importance_weighted_bound
 from vaelib.symbolic.one_latent import Normal, OneLatent
 from vaelib.widgets import TheGap
 
+BOOK = Path(__file__).resolve().parents[2] / "book"
 NOISE = 1 / 20  # variance, as on the page
 DECODERS = {
     "straight": (lambda z: 2 * z, 0.5),
@@ -384,6 +388,19 @@ def test_nonsense_in_a_link_is_ignored(play: Opener) -> None:
             played.settle()
         assert [played.get(name) for name in names] == ["bent", 0, 0.3, 1, False], query
     assert played.complaints == []
+
+
+def test_links_of_the_page_ask_for_what_the_widget_allows(play: Opener) -> None:
+    source = (BOOK / "06-elbo.ipynb").read_text(encoding="utf-8")
+    links = [html.unescape(link) for link in re.findall(r'href=\\"#(the-gap\?[^"\\]*)', source)]
+    assert links
+    played = play(TheGap())
+    for link in links:
+        played.page.evaluate("link => { location.hash = link }", link)
+        played.settle()
+        for pair in link.split("?")[1].split("&"):
+            name, value = pair.split("=")
+            assert str(played.get(name)).lower() == value, link
 
 
 @pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])

@@ -11,6 +11,7 @@ const DECODERS = {
 const LIMITS = { x: [-3, 3], mean: [-1.5, 1.5], deviation: [0.3, 3], noise: [0.1, 1.5] };
 const SPAN = 5; // what is shown of the latent's line
 const REACH = 6; // how many of its deviations the rectangles cover of the prior, to either side
+const STEP = 1 / 80; // of sums over z: less than half the deviation of the narrowest hump that can be asked for
 const COUNTS = [...linspace(2, 20, 19), 25, 30, 40, 50, 60, 80, 100, 150, 200, 300];
 
 /** log p(x | z), in nats. */
@@ -37,7 +38,7 @@ export function solve(decoder, at) {
     };
   }
   const [low, high] = [Math.min(mean - 9 * deviation, -4), Math.max(mean + 9 * deviation, 4)];
-  const count = Math.ceil((high - low) / 0.004);
+  const count = Math.ceil((high - low) / STEP);
   const zs = linspace(low, high, count + 1);
   const logs = zs.map((z) => logJoint(decoder, z, at));
   const total = logSumExp(logs);
@@ -57,8 +58,9 @@ export function rectangles(decoder, at, points) {
 
 /** The area under the likelihood as a function of z: 1 for the straight decoder, any number for another. */
 export function likelihoodArea(decoder, at) {
-  const step = 0.004;
-  return linspace(-8, 8, 16 / step + 1).reduce((sum, z) => sum + step * Math.exp(logLikelihood(decoder, z, at)), 0);
+  let sum = 0;
+  for (let k = -8 / STEP; k <= 8 / STEP; k++) sum += Math.exp(logLikelihood(decoder, k * STEP, at));
+  return STEP * sum;
 }
 
 const raised = (power) => String(power).replace("-", "⁻").replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
@@ -122,6 +124,7 @@ export default {
     right.append(table, summary);
 
     const zs = linspace(-SPAN, SPAN, 601);
+    const few = linspace(-SPAN, SPAN, 201); // enough for the prior, which is never narrow
     const tidy = (value, [low, high]) => clamp(Math.round(value * 1e3) / 1e3, low, high);
     const write = (node, text) => {
       if (node.textContent !== text) node.textContent = text;
@@ -140,11 +143,11 @@ export default {
       for (const row of rows) row.measure();
 
       const frame = (row, top) => row.frame({ x: [-SPAN, SPAN], y: [0, top] });
-      const before = zs.map((z) => normal(z, at.mean, at.deviation));
+      const before = few.map((z) => normal(z, at.mean, at.deviation));
       const peak = normal(0, 0, at.deviation);
       frame(prior, Math.max(0.6, 1.15 * peak));
-      prior.area("area", zs, before, { colour: "latent" });
-      prior.curve("prior", zs, before, { colour: "latent", dash: "2 3" });
+      prior.area("area", few, before, { colour: "latent" });
+      prior.curve("prior", few, before, { colour: "latent", dash: "2 3" });
       // The width's handle keeps to the side where there is room for it.
       const side = at.mean + at.deviation > SPAN - 0.5 ? -1 : 1;
       handle(prior, "deviation", at.mean + side * at.deviation, normal(1) / at.deviation, {
@@ -190,13 +193,13 @@ export default {
       const after = logs.map((log) => Math.exp(log - found.logEvidence));
       frame(posterior, Math.max(1, 1.12 * Math.max(...after)));
       posterior.area("area", zs, after, { colour: "ink" });
-      posterior.curve("prior", zs, before, { colour: "latent", dash: "2 3" });
+      posterior.curve("prior", few, before, { colour: "latent", dash: "2 3" });
       posterior.curve("posterior", zs, after, { colour: "ink" });
       posterior.done();
 
       write(prior.words, "what you hold before looking");
-      const area = decoder === "straight" ? "though here its area is 1" : `and its area is ${fixed(likelihoodArea(decoder, at))}`;
-      write(likelihood.words, `how well each z explains x; no density of z, ${area}`);
+      const area = decoder === "straight" ? "1" : fixed(likelihoodArea(decoder, at));
+      write(likelihood.words, `how well each z explains x: no density of z, whatever its area (here ${area})`);
       const drawn = power ? `, drawn 10${raised(power)} times as high` : "";
       write(product.words, `with the area p(x) = ${spelled(found.logEvidence)}, the evidence${drawn}`);
       write(posterior.words, "what you hold after looking (dotted: before)");
