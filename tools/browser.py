@@ -81,8 +81,21 @@ def pages(folder: Path = HTML) -> list[str]:
 
 
 def settle(page: Page) -> None:
-    """Wait until formulas are typeset, pictures decoded and fonts in place."""
+    """Wait until formulas are typeset, pictures decoded, fonts in place and all widgets at work."""
     page.wait_for_load_state("load")
+    page.evaluate(
+        """async () => {
+            // Widgets start when the reader comes near: go to each, and back to where the page was.
+            const [x, y] = [scrollX, scrollY];
+            for (const box of document.querySelectorAll('.widget-host')) {
+                box.scrollIntoView();
+                while (!box.dataset.ready && !box.hasAttribute('role')) {
+                    await new Promise(done => setTimeout(done, 20));
+                }
+            }
+            scrollTo(x, y);
+        }"""
+    )
     page.evaluate(
         """async () => {
             if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tools.browser import chromium, pages, served
+from tools.browser import chromium, pages, served, settle
 
 STILLS = Path(__file__).resolve().parent.parent / "book" / "_static" / "stills"
 LARGEST = 60_000  # bytes
@@ -20,8 +20,7 @@ LARGEST = 60_000  # bytes
 
 def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
     """Write a still for every widget on an open page, and return the files."""
-    while page.locator(".widget-host:not([data-ready])").count():
-        page.wait_for_timeout(50)
+    settle(page)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for host in page.locator(".widget-host").all():

@@ -146,10 +146,10 @@
     }
   }
 
-  function write(value) {
+  function write(value, digits = 4) {
     if (typeof value === "boolean") return value ? "1" : "0";
-    if (Array.isArray(value)) return value.map(write).join(",");
-    if (typeof value === "number") return String(Number(value.toFixed(4)));
+    if (Array.isArray(value)) return value.map((entry) => write(entry, digits)).join(",");
+    if (typeof value === "number") return value.toFixed(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
     return encodeURIComponent(value);
   }
 
@@ -184,7 +184,7 @@
     const first = model.get("_initial");
     const pairs = Object.keys(first)
       .filter((name) => JSON.stringify(model.get(name)) !== JSON.stringify(first[name]))
-      .map((name) => `${name}=${write(model.get(name))}`);
+      .map((name) => `${name}=${write(model.get(name), model.get("_schema")[name].digits)}`);
     return pairs.length ? `${key}?${pairs.join("&")}` : "";
   }
 
@@ -218,12 +218,31 @@
 
   const first = location.hash;
 
-  async function start(script) {
+  // A widget starts when the reader comes near it, or at once if the address names it: a page's second model
+  // is no reason to keep anyone waiting for the first.
+  const approach = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (!isIntersecting) continue;
+        approach.unobserve(target);
+        start(target, target.dataset.model);
+      }
+    },
+    { rootMargin: "1200px 0px" },
+  );
+
+  function prepare(script) {
     const { model_id: id } = JSON.parse(script.textContent);
     if (!Object.hasOwn(state, id) || state[id].model_module !== "anywidget") return;
     const box = document.createElement("div");
     box.className = "widget-host";
+    box.dataset.model = id;
     script.after(box);
+    if (first.includes(`${state[id].state.key}?`)) start(box, id);
+    else approach.observe(box);
+  }
+
+  async function start(box, id) {
     try {
       const model = await getModel(id);
       const key = model.get("key");
@@ -255,7 +274,7 @@
     for (const script of document.querySelectorAll('script[type="application/vnd.jupyter.widget-state+json"]')) {
       Object.assign(state, JSON.parse(script.textContent).state);
     }
-    document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').forEach(start);
+    document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').forEach(prepare);
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", main);
   else main();
