@@ -1,0 +1,60 @@
+"""The models that come with the package: each reproduces the metrics that its file records."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaelib.data import Images, load_mnist
+from vaelib.errors import CheckpointError
+from vaelib.evaluation import evaluate
+from vaelib.pretrained import FOLDER, load_pretrained, names
+from vaelib.widgets import as_the_page_has_it
+
+
+@pytest.fixture(scope="module")
+def test_images() -> Images:
+    return load_mnist()[1]
+
+
+@pytest.mark.parametrize("name", names())
+def test_recorded_elbo_is_measured_again_and_the_page_loses_little_of_it(
+    name: str, test_images: Images
+) -> None:
+    found = load_pretrained(name)
+    model, record = found.model, found.record
+
+    def measure(measured: torch.nn.Module) -> float:
+        seed = torch.Generator().manual_seed(record["test"]["seed"])
+        return evaluate(measured, test_images, generator=seed).elbo
+
+    again = measure(model)
+    # The same weights, images and noise: only the order of summation may differ between processors.
+    assert again == pytest.approx(record["test"]["elbo"], abs=0.01)
+    # What the widgets' eight bits cost, with the same noise; the book promises no more than this.
+    assert abs(again - measure(as_the_page_has_it(model))) <= 0.15
+    assert record["test"]["images"] == 10_000
+
+
+@pytest.mark.parametrize("name", names())
+def test_file_is_small_and_says_where_it_comes_from(name: str) -> None:
+    record = load_pretrained(name).record
+    assert record["command"] == f"python tools/weights.py {name}"
+    assert {"data", "recipe", "date", "versions"} <= set(record)
+    # Half precision: two bytes for each of the weights, and a header.
+    model = load_pretrained(name).model
+    count = sum(tensor.numel() for tensor in model.state_dict().values())
+    assert (FOLDER / f"{name}.safetensors").stat().st_size < 2 * count + 4096
+
+
+def test_all_models_together_are_small_enough_for_a_repository() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 12e6
+
+
+def test_loaded_model_computes_in_single_precision() -> None:
+    assert {p.dtype for p in load_pretrained("plane").model.parameters()} == {torch.float32}
+
+
+def test_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(CheckpointError, match=r"no trained model 'plain' comes with vaelib: .*plane"):
+        load_pretrained("plain")
