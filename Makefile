@@ -15,7 +15,7 @@ HTML := _build/html
 # A plain `make -j4 test` must keep the order in which the cheap checks fail first.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data lint ledger book serve test lab lock strip screenshots cover clean
+.PHONY: help setup data lint ledger book serve test lab lock strip screenshots stills weights cover bench-widgets clean
 
 help:
 	@echo 'Variational autoencoders, checked. Needs Python 3.11 or newer, pip, make and a package index.'
@@ -31,6 +31,9 @@ help:
 	@echo '  make ledger       check every equation, and each check by mutants (in make book, too)'
 	@echo '  make strip        drop outputs from the notebooks; do this before a commit'
 	@echo '  make screenshots  pictures of every built page, wide and narrow, light and dark'
+	@echo '  make stills       the still picture that stands beside each widget, taken from the built book'
+	@echo '  make weights      train the models that the pages carry: some minutes for each'
+	@echo '  make bench-widgets  what each widget costs its reader, into results/widgets.json'
 	@echo '  make cover        train a model and draw the landing page'"'"'s picture with it'
 	@echo '  make lock         resolve pyproject.toml anew into requirements.lock'
 	@echo '  make clean        remove what was built (.venv and the downloaded data stay)'
@@ -90,6 +93,15 @@ strip: setup
 
 screenshots: book
 	$(PY) tools/screenshots.py
+
+stills: book
+	$(PY) -m tools.stills
+
+weights: data
+	$(PY) tools/weights.py
+
+bench-widgets: book
+	$(PY) -m benchmarks.widgets
 
 # The committed picture is this command's result on two CPU cores, seed 0; other machines draw another plane.
 cover: data
