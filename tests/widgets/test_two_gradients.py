@@ -16,6 +16,8 @@ from scipy import integrate, stats
 from sympy.parsing import sympy_parser
 
 from tests.widgets.conftest import Opener, Played
+from tests.widgets.drawn import Chart
+from tests.widgets.printed import says
 from vaelib.symbolic import gradients
 from vaelib.symbolic.gradients import mu, omega, sigma
 from vaelib.widgets import TwoGradients
@@ -166,79 +168,34 @@ def by_numpy(noise: Array, kind: str, setting: dict[str, Any], c: float) -> Arra
     return np.asarray(draws[:whole].reshape(-1, size).mean(1))
 
 
-def number(words: str) -> tuple[float, float]:
-    """A number as the page prints it, and half a unit of its last place."""
-    match = re.fullmatch(r"(−?)([\d,]+)(?:\.(\d+))?(?:·10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+))?", words)
-    assert match, words
-    sign, whole, decimals, power = match.groups()
-    scale = 10.0 ** -int("".join(str("⁰¹²³⁴⁵⁶⁷⁸⁹".index(d)) for d in power or "⁰"))
-    size = float(f"{whole.replace(',', '')}.{decimals or 0}") * scale
-    return -size if sign else size, 0.5 * 10.0 ** -len(decimals or "") * scale
-
-
-def says(words: str, wanted: float) -> bool:
-    found, half = number(words)
-    return abs(found - wanted) <= 1.001 * half + 1e-9 * abs(wanted)
-
-
-READ = """index => {
-    const svg = document.querySelectorAll('.vw svg.vw-chart')[index];
-    const all = (selector, ...names) => [...svg.querySelectorAll(selector)].map(
-        node => names.map(name => Number(node.getAttribute(name))));
-    const words = anchor => [...svg.querySelectorAll(`.vw-axes text[text-anchor=${anchor}]:not(.vw-name)`)];
-    const numbers = anchor => words(anchor).map(
-        node => [Number(node.getAttribute(anchor === 'end' ? 'y' : 'x')) - (anchor === 'end' ? 4 : 0),
-            Number(node.textContent.replace('−', '-'))]);
-    return {
-        x: numbers('middle'), y: numbers('end'),
-        bars: all('rect.vw-bar', 'x', 'y', 'width', 'height'),
-        lines: all('line.vw-line', 'x1', 'y1', 'x2', 'y2'),
-        path: all('line.vw-line[style*=phi]', 'x1', 'y1', 'x2', 'y2'),
-        dots: all('circle.vw-dot', 'cx', 'cy'),
-        paths: [...svg.querySelectorAll('path.vw-line')].map(
-            node => node.getAttribute('d').split(/[ML]/).slice(1).map(pair => pair.split(' ').map(Number))),
-    };
-}"""
-
-
-class Picture:
-    """The marks of one of the widget's charts, in the units of its axes."""
-
-    def __init__(self, played: Played, index: int) -> None:
-        self.marks = played.page.evaluate(READ, index)
-        self.x = np.poly1d(np.polyfit(*np.array(self.marks["x"]).T, 1))
-        self.y = np.poly1d(np.polyfit(*np.array(self.marks["y"]).T, 1))
-        # Marks are rounded to a hundredth of a pixel, and so are the numbers that the axes are read from.
-        self.near_x, self.near_y = 0.03 * abs(self.x[1]), 0.03 * abs(self.y[1])
-
-
 def check_histogram(played: Played, index: int, found: Array, exact: dict[str, float], kind: str) -> None:
-    picture = Picture(played, 1 + index)
+    chart = Chart(played, 1 + index)
     alone = max(exact[name] for name in ("score", "alone", "pathwise"))
     low, high = (exact["gradient"] + side * 4 * math.sqrt(alone) for side in (-1, 1))
-    counts, _ = np.histogram(found, BINS, (low, high))
-    band, *bars = picture.marks["bars"]
-    heights = np.array([bar[3] for bar in bars]) * abs(picture.y[1])
-    assert len(bars) == BINS
-    assert np.abs(heights - counts).max() <= picture.near_y, kind
+    counts, edges = np.histogram(found, BINS, (low, high))
+    bars = np.array([chart.bar(f"bin-{k + 1}") for k in range(BINS)])
+    assert len(chart.marks("bin-")) == BINS
+    assert np.abs(bars[:, 0, 0] - edges[:-1]).max() <= 2 * chart.dx
+    assert np.abs(bars[:, 1, 0] - edges[1:]).max() <= 2 * chart.dx
+    heights = bars[:, 1, 1] - bars[:, 0, 1]
+    assert np.abs(heights - counts).max() <= 2 * chart.dy, kind
     below, above = int((found < low).sum()), int((found >= high).sum())
     head = played.page.locator(".vw-head").nth(1 + index).locator("> span").nth(1).inner_text()
     sides = {side: int(n.replace(",", "")) for n, side in re.findall(r"([\d,]+) (left|right)", head)}
     assert sides == {side: n for side, n in (("left", below), ("right", above)) if n}
     assert head.startswith(f"{len(found):,} estimate")
-    if picture.near_y < 0.4:
+    if chart.dy < 0.2:
         assert np.rint(heights).sum() + below + above == len(found)
     # The line is the gradient, the band a deviation to both sides, the dot the mean with its standard error.
-    lines = picture.marks["lines"]
-    assert abs(picture.x(lines[0][0]) - exact["gradient"]) <= picture.near_x
+    assert abs(chart.line("true")[0][0] - exact["gradient"]) <= 2 * chart.dx
     reach = math.sqrt(exact[kind] / exact["size"])
-    assert abs(picture.x(band[0]) - max(low, exact["gradient"] - reach)) <= picture.near_x
-    assert abs(band[2] * picture.x[1] - 2 * reach) <= picture.near_x
+    for (end, _), side in zip(chart.bar("band"), (-1, 1), strict=True):
+        assert abs(end - np.clip(exact["gradient"] + side * reach, low, high)) <= 2 * chart.dx
     if len(found) > 1 and abs(found.mean() - exact["gradient"]) < high - exact["gradient"]:
-        assert abs(picture.x(picture.marks["dots"][0][0]) - found.mean()) <= picture.near_x
+        assert abs(chart.x(float(chart.attribute("mean", "cx"))) - found.mean()) <= 2 * chart.dx
         error = found.std(ddof=1) / math.sqrt(len(found))
-        ends = np.clip([found.mean() - error, found.mean() + error], low, high)
-        assert np.abs(picture.x([lines[1][0], lines[1][2]]) - ends).max() <= picture.near_x
+        for (end, _), side in zip(chart.line("error"), (-1, 1), strict=True):
+            assert abs(end - np.clip(found.mean() + side * error, low, high)) <= 2 * chart.dx
 
 
 def test_page_shows_what_its_draws_are(play: Opener) -> None:
@@ -300,23 +257,24 @@ def test_scene_shows_f_and_the_latest_draw(play: Opener) -> None:
     ):
         case = {"frequency": 5.0, "deviation": 0.8, "seed": 5, "draws": 17, "baseline": "none", **case}
         played.set(**case)
-        picture = Picture(played, 0)
-        _, curve = picture.marks["paths"]  # q's outline is the first
-        xs, ys = np.array(curve).T
-        wanted = value(case["f"], picture.x(xs), case["frequency"])
-        steepest = np.abs(slope(case["f"], picture.x(xs), case["frequency"])).max()
-        assert np.abs(picture.y(ys) - wanted).max() <= picture.near_y + steepest * picture.near_x
+        chart = Chart(played, 0)
+        xs, ys = np.array(chart.path("f")).T
+        wanted = value(case["f"], xs, case["frequency"])
+        steepest = np.abs(slope(case["f"], xs, case["frequency"])).max()
+        assert np.abs(ys - wanted).max() <= 2 * (chart.dy + steepest * chart.dx)
         noise = played.call("noiseOf", 5)[case["draws"] - 1]
         z = case["mean"] + case["deviation"] * noise
         height = float(value(case["f"], z, case["frequency"]))
-        ((x, y),) = picture.marks["dots"]
-        assert abs(picture.x(x) - z) <= picture.near_x
-        assert abs(picture.y(y) - height) <= picture.near_y
+        assert abs(chart.x(float(chart.attribute("draw", "cx"))) - z) <= 2 * chart.dx
+        assert abs(chart.y(float(chart.attribute("draw", "cy"))) - height) <= 2 * chart.dy
         c = known(case["f"], case["frequency"], case["mean"], case["deviation"], case["baseline"])["baseline"]
-        # The path sees how steep f is.
-        ((x1, y1, x2, y2),) = picture.marks["path"]
-        rise = (picture.y(y2) - picture.y(y1)) / (picture.x(x2) - picture.x(x1))
-        assert rise == pytest.approx(float(slope(case["f"], z, case["frequency"])), rel=0.02, abs=0.02)
+        # The score function sees how high f is above the baseline, the path how steep.
+        (_, foot), (_, head) = chart.line("height")
+        assert abs(foot - c) <= 2 * chart.dy
+        assert abs(head - height) <= 2 * chart.dy
+        (x1, y1), (x2, y2) = chart.line("slope")
+        rise = float(slope(case["f"], z, case["frequency"]))
+        assert (y2 - y1) / (x2 - x1) == pytest.approx(rise, rel=0.02, abs=0.02)
         said = played.page.locator(".vw-row .vw-quiet").first.inner_text().splitlines()
         assert says(said[1].rsplit(" = ", 1)[1], (height - c) * noise / case["deviation"])
         assert says(said[2].rsplit(" = ", 1)[1], float(slope(case["f"], z, case["frequency"])))
@@ -331,8 +289,8 @@ def test_histograms_grow_and_shrink_with_the_slider(play: Opener) -> None:
         played.page.keyboard.press(key)
         played.settle()
         seen.append(played.get("draws"))
-        heights = [bar[3] for bar in Picture(played, 2).marks["bars"][1:]]
-        total = sum(heights) * abs(Picture(played, 2).y[1])
+        chart = Chart(played, 2)
+        total = sum(chart.bar(mark)[1][1] for mark in chart.marks("bin-"))
         head = played.page.locator(".vw-head").nth(2).inner_text()
         outside = sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:left|right)", head))
         assert total + outside == pytest.approx(seen[-1], rel=2e-3)
@@ -345,8 +303,7 @@ def test_handles_move_q_by_mouse_keys_and_finger(play: Opener) -> None:
     handles = {
         name: played.page.get_by_role("slider", name=f"{name} of q") for name in ("Mean μ", "Deviation σ")
     }
-    picture = Picture(played, 0)
-    unit = 1 / picture.x[1]  # pixels
+    unit = 1 / Chart(played, 0).per_pixel
     for name, trait in (("Mean μ", "mean"), ("Deviation σ", "deviation")):
         before = played.get(trait)
         box = handles[name].locator(".vw-grip").bounding_box()
@@ -375,7 +332,7 @@ def test_finger_moves_q_and_the_sliders(play: Opener) -> None:
         points = [] if at is None else [{"x": at, "y": y}]
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         played.settle()
-    assert played.get("mean") == pytest.approx(1 + 40 * Picture(played, 0).x[1], abs=0.05)
+    assert played.get("mean") == pytest.approx(1 + 40 * Chart(played, 0).per_pixel, abs=0.05)
     slider = played.page.get_by_label("deviation σ", exact=True)
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()

@@ -11,6 +11,7 @@ from vaelib.widgets.latent_traversal import LatentTraversal
 from vaelib.widgets.the_gap import TheGap
 from vaelib.widgets.two_distributions import TwoDistributions
 from vaelib.widgets.two_gradients import TwoGradients
+from vaelib.widgets.units import UnitsCalculator
 from vaelib.widgets.water_level import WaterLevel
 from vaelib.widgets.weights import Weights, as_the_page_has_it
 
@@ -22,6 +23,7 @@ __all__ = [
     "TheGap",
     "TwoDistributions",
     "TwoGradients",
+    "UnitsCalculator",
     "WaterLevel",
     "Weights",
     "as_the_page_has_it",

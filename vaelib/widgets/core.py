@@ -85,7 +85,7 @@ class Widget(anywidget.AnyWidget):
     def link(self) -> str:
         """The part of an address that brings a page of the book to this widget's present state: ``#...``."""
         pairs = [
-            f"{name}={spell(getattr(self, name))}"
+            f"{name}={spell(getattr(self, name), self._schema[name].get('digits', 4))}"
             for name, first in self._initial.items()
             if getattr(self, name) != first
         ]
@@ -101,7 +101,8 @@ def allowed(trait: traitlets.TraitType[Any, Any]) -> dict[str, Any]:
             return {"type": "choice", "of": list(trait.values or [])}
         case traitlets.Int() | traitlets.Float():
             whole = isinstance(trait, traitlets.Int)
-            return {"type": "number", "whole": whole, "min": trait.min, "max": trait.max}
+            number = {"type": "number", "whole": whole, "min": trait.min, "max": trait.max}
+            return number | {"digits": digits} if (digits := trait.metadata.get("digits")) else number
         case traitlets.List():
             entry = allowed(trait._trait)
             return entry | {"type": "numbers", "least": trait._minlen, "most": trait._maxlen}
@@ -110,12 +111,12 @@ def allowed(trait: traitlets.TraitType[Any, Any]) -> dict[str, Any]:
     raise TypeError(f"a link cannot carry a {type(trait).__name__}")
 
 
-def spell(value: Any) -> str:
-    """Write a trait's value as a link does."""
+def spell(value: Any, digits: int = 4) -> str:
+    """Write a trait's value as a link does, numbers to so many decimals (the trait's tag ``digits``)."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, (list, tuple)):
-        return ",".join(spell(entry) for entry in value)
+        return ",".join(spell(entry, digits) for entry in value)
     if isinstance(value, float):
-        return f"{value:.4f}".rstrip("0").rstrip(".")
+        return f"{value:.{digits}f}".rstrip("0").rstrip(".")
     return quote(str(value))

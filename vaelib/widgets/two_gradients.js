@@ -1,5 +1,5 @@
 // One gradient of an expectation, estimated in two ways from the same draws: how far each estimate scatters.
-import { calm, clamp, fixed, shell, tag } from "./lib/shell.js";
+import { calm, clamp, fixed, shell, significant, tag } from "./lib/shell.js";
 import { chart } from "./lib/chart.js";
 import { linspace, normal, normals } from "./lib/maths.js";
 
@@ -128,15 +128,6 @@ function histogram(values, low, high) {
   };
 }
 
-const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-/** Four significant digits, as one reads them: 30.00, 0.0123, 4.0·10⁻⁸. */
-function significant(value) {
-  if (!Number.isFinite(value) || value === 0) return fixed(value, 0);
-  const power = Math.floor(Math.log10(Math.abs(value)) + 1e-12);
-  if (power >= -4) return fixed(value, clamp(3 - power, 0, 6));
-  const raised = [...String(-power)].map((digit) => SUPERSCRIPTS[digit]).join("");
-  return `${fixed(value / 10 ** power, 1)}·10⁻${raised}`;
-}
 /** A measured number with its standard error: both to the error's second digit. */
 function withError(value, error) {
   if (!Number.isFinite(error)) return significant(value);

@@ -19,7 +19,17 @@ export function fixed(value, digits = 2) {
   return Number(text) === 0 ? (0).toFixed(digits) : text.replace("-", "−");
 }
 
-const PLAIN = { to: (value) => value, from: (value) => value };
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+/** Ten to a whole power. */
+export const tenTo = (power) => `10${power < 0 ? "⁻" : ""}${[...String(Math.abs(power))].map((digit) => RAISED[digit]).join("")}`;
+
+/** Four significant digits, as one reads them: 30.00, 0.01230, 12,345, 4.0·10⁻⁸. */
+export function significant(value) {
+  if (!Number.isFinite(value) || value === 0) return fixed(value, 0);
+  const power = Math.floor(Math.log10(Math.abs(value)) + 1e-12);
+  if (power < -4 || power > 8) return `${fixed(value / 10 ** power, 1)}·${tenTo(power)}`;
+  return power > 3 ? Math.round(value).toLocaleString("en").replace("-", "−") : fixed(value, 3 - power);
+}
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -141,6 +151,51 @@ export function shell(model, el, { title, hint = "", traits = [], draw = () => {
     return set;
   }
 
+  const fields = [];
+  /**
+   * A field to type a number into. What is no number from `min` to `max` is refused in words and changes
+   * nothing. With `empty`, a field may be left empty, which means that value.
+   */
+  function number(parent, trait, { label, min, max, whole = false, empty = null }) {
+    const id = fresh(trait);
+    const input = tag("input", {
+      type: "number", id, min, max, step: whole ? 1 : "any", inputmode: whole ? "numeric" : "decimal",
+      "aria-describedby": `${id}-wrong`, placeholder: empty === null ? null : "unknown", autocomplete: "off",
+    });
+    const wrong = tag("span", { class: "vw-wrong", id: `${id}-wrong`, role: "alert" });
+    const say = (words) => {
+      wrong.textContent = words;
+      if (words) input.setAttribute("aria-invalid", "true");
+      else input.removeAttribute("aria-invalid");
+    };
+    const meant = () => {
+      if (input.value.trim() === "") return input.validity.badInput ? NaN : (empty ?? NaN);
+      const value = Number(input.value);
+      return value >= min && value <= max && (!whole || Number.isInteger(value)) ? value : NaN;
+    };
+    const show = () => {
+      // While the reader types, the text stays as it is typed: 0.50 on the way to 0.501.
+      if (meant() !== model.get(trait)) input.value = model.get(trait) === empty ? "" : model.get(trait);
+      say("");
+    };
+    const shown = (value) => (value === empty ? "without it" : `with ${value.toLocaleString("en", { maximumSignificantDigits: 9 })}`);
+    input.addEventListener("input", () => {
+      const value = meant();
+      if (Number.isFinite(value)) {
+        say("");
+        return put({ [trait]: value });
+      }
+      const limits = [min, max].map((limit) => limit.toLocaleString("en", { maximumSignificantDigits: 9 }));
+      say(`Type a ${whole ? "whole " : ""}number from ${limits.join(" to ")}${empty === null ? "" : ", or nothing"}; still reckoning ${shown(model.get(trait))}.`);
+    });
+    on([trait], show);
+    show();
+    fields.push(show);
+    const row = tag("div", { class: "vw-number" }, tag("label", { for: id }, label), input, wrong);
+    parent.append(row);
+    return row;
+  }
+
   /** A check box for a trait that is true or false. */
   function toggle(parent, trait, label) {
     const id = fresh(trait);
@@ -155,6 +210,7 @@ export function shell(model, el, { title, hint = "", traits = [], draw = () => {
 
   button(tools, "Reset", () => {
     put(model.get("_initial"));
+    fields.forEach((show) => show()); // also what was typed and refused
     announce("Reset");
   });
   // Only a page of the book has an address that can say where its widgets stand.
