@@ -232,7 +232,7 @@ export function shell(model, el, { title, hint = "", traits = [], draw = () => {
   on(traits, redraw);
 
   return {
-    model, root, body, tools, redraw, on, put, announce, button, slider, choice, toggle,
+    model, root, body, tools, redraw, on, put, announce, button, slider, choice, toggle, number,
     /** The first drawing, at once, when all is built. */
     start() {
       started = true;
