@@ -64,6 +64,18 @@ class Played:
             [function, list(arguments)],
         )
 
+    def finger(self, selector: str, dx: float, dy: float = 0) -> None:
+        """Put a finger on the middle of an element, draw it along by as many pixels, and lift it."""
+        target = self.page.locator(selector).first
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        session = self.page.context.new_cdp_session(self.page)
+        for kind, share in [("Start", 0), *(("Move", step / 5) for step in range(1, 6)), ("End", None)]:
+            points = [] if share is None else [{"x": x + share * dx, "y": y + share * dy}]
+            session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+            self.settle()
+
     def pixels(self, selector: str, index: int = 0) -> list[int]:
         """The grey values of a canvas that the widget has drawn, row by row."""
         grey: list[int] = self.page.evaluate(

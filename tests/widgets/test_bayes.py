@@ -278,12 +278,10 @@ def test_keyboard_moves_handles_and_sliders(play: Opener) -> None:
     assert played.get("points") == 11
 
 
-def test_finger_moves_what_is_seen(play: Opener) -> None:
+def test_finger_drags_what_is_seen(play: Opener) -> None:
     played = play(Bayes(), size="phone", touch=True)
-    box = played.page.locator("g.vw-handle[aria-label='Seen x'] .vw-grip").bounding_box()
-    played.page.touchscreen.tap(box["x"] + box["width"] / 2 - 14, box["y"] + box["height"] / 2)
-    played.settle()
-    assert 0.3 < played.get("x") < 0.7
+    played.finger("[data-mark=x] .vw-grip", -0.6 / Chart(played).per_pixel, 40)
+    assert played.get("x") == pytest.approx(0.4, abs=0.03)
     wanted = math.log(bayes.evidence_closed_form(played.get("x"), 0.0, 1.0, 0.5))
     assert spelled(cells(played)[0][0]) == pytest.approx(wanted, abs=0.0005)
 
