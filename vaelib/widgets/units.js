@@ -102,6 +102,7 @@ export default {
     dial.svg.classList.add("vw-bare");
 
     function draw() {
+      dial.measure();
       const now = state();
       const found = reckon(now);
       const measured = found.beta !== undefined;
@@ -145,7 +146,7 @@ export default {
       const low = Math.min(-3, Math.floor(Math.min(at, target) - 0.5));
       const high = Math.max(3, Math.ceil(Math.max(at, target) + 0.5));
       dial.frame({ x: [low, high], y: [0, 1] });
-      const room = box.clientWidth / 62;
+      const room = Number(dial.svg.getAttribute("width")) / 62;
       const weightAtOne = Math.log10(weightOf(1, now));
       const scales = [
         { key: "sigma", level: 0.86, words: "the decoder's σ, on [0, 1]", colour: "theta", place: (k) => k, ends: [low, high] },
