@@ -164,9 +164,15 @@ export default {
       top.line("surface", 0.5, Math.min(surface, y[1]), end, Math.min(surface, y[1]), { colour: "ink", width: 2 });
       const shore = active + 0.5;
       if (active < count) top.line("shore", shore, bottom, shore, y[1], { colour: "quiet", dash: "3 3", width: 1 });
-      const early = active < count / 2;
-      const [anchor, dx] = early ? ["start", 6] : ["end", -6];
-      top.text("active", Math.min(active, count) + 0.5, y[1], `${active} active`, { colour: "phi", anchor, dx, dy: 13 });
+      // Each side of the shore says what it is, as far as there is room for the words.
+      const share = active / count;
+      const [anchor, dx] = share > 0.25 ? ["end", -6] : ["start", 6];
+      const units = `${share > 0.25 ? "" : "← "}${active} active`;
+      top.text("active", Math.min(shore, end), y[1], units, { colour: "phi", anchor, dx, dy: 13 });
+      if (share > 0.25 && share < 0.7) {
+        const why = eigenvalues[active] > variance ? "no latent left" : "under water";
+        top.text("inactive", shore, y[1], why, { colour: "theta", dx: 6, dy: 13 });
+      }
       const edge = top.x(top.sx(end) - 16);
       top.text("level", edge, Math.min(surface, y[1]), `σ² = ${spelt(variance)}`, { anchor: "end", dx: -16, dy: -7 });
 
