@@ -32,8 +32,8 @@ def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
         plain = picture.convert("RGB")
         # Lines and letters stay sharp, and small, in few colours; what has more of them is coarsened instead.
         few = [
-            plain.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
-            for colours in (128, 64)
+            plain.quantize(n, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).convert("RGB")
+            for n in (128, 64, 48)
         ]
         sharp = [(image, {"lossless": True, "quality": 100}) for image in few]
         for image, option in [*sharp, *((plain, {"quality": quality}) for quality in (80, 65, 50))]:
