@@ -415,3 +415,17 @@ def test_formulas_that_scroll_are_reached_by_key(visit: Callable, address: str) 
     )
     assert {wide == reached for wide, reached in boxes} == {True}
     assert {wide for wide, _ in boxes} == {True, False}
+
+
+def test_scroll_spy_follows_the_contents_and_no_other_link() -> None:
+    body = '<body data-bs-spy="scroll" data-bs-target=".bd-toc-nav" data-offset="180">'
+    with_contents = policy.with_contents_to_spy_on(f'{body}<nav id="pst-page-toc-nav"></nav>')
+    assert 'data-bs-target="#pst-page-toc-nav"' in with_contents
+    assert "data-bs-spy" not in policy.with_contents_to_spy_on(f"{body}<main></main>")
+
+
+def test_contents_show_where_the_reader_is(visit, address: str) -> None:
+    page = visit(address, "book/06-elbo.html").page
+    page.locator("h2").nth(3).scroll_into_view_if_needed()
+    page.mouse.wheel(0, 400)
+    page.locator("#pst-page-toc-nav a.active").first.wait_for(state="attached")

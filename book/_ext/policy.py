@@ -131,6 +131,18 @@ def without_handlers(html: str) -> str:
     return html
 
 
+def with_contents_to_spy_on(html: str) -> str:
+    """Return the page with its scroll spy aimed at the page's contents, or without one where there are none.
+
+    The theme aims it at a class that no page has, and Bootstrap then takes every link of the page for a
+    section's, and stumbles over those into widgets: ``#latent-pad?z=1,2`` names no element.
+    """
+    contents = 'id="pst-page-toc-nav"'
+    if contents in html:
+        return html.replace('data-bs-target=".bd-toc-nav"', 'data-bs-target="#pst-page-toc-nav"')
+    return html.replace('data-bs-spy="scroll" data-bs-target=".bd-toc-nav"', "")
+
+
 def refused(page: Page) -> list[str]:
     """Return what a page holds that would not run, or should not, in words for the build's log."""
     found = [f"an inline handler, which the policy lets nobody run: {handler}" for handler in page.handlers]
@@ -160,7 +172,7 @@ def finish(folder: Path) -> list[str]:
     prune(folder / "_static" / "mathjax", MATHJAX)
 
     before = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.html"))}
-    pages = {path: without_handlers(html) for path, html in before.items()}
+    pages = {path: with_contents_to_spy_on(without_handlers(html)) for path, html in before.items()}
     pages = pictures.as_webp(folder / "_images", pages)
     sheet, wrong = icons.make_sheet(folder / "_static", pages.values())
     for path, html in pages.items():
