@@ -5,6 +5,7 @@ draws. So a page keeps what it can do when no Python runs behind it.
 """
 
 from vaelib.widgets.bayes import Bayes
+from vaelib.widgets.beta_family import BetaFamily
 from vaelib.widgets.draw_a_digit import DrawADigit
 from vaelib.widgets.latent_pad import LatentPad
 from vaelib.widgets.latent_traversal import LatentTraversal
@@ -17,6 +18,7 @@ from vaelib.widgets.weights import Weights, as_the_page_has_it
 
 __all__ = [
     "Bayes",
+    "BetaFamily",
     "DrawADigit",
     "LatentPad",
     "LatentTraversal",
