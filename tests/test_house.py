@@ -59,6 +59,8 @@ def test_arrows_between_rooms_go_one_way(room: str) -> None:
         ("training", {"snapshots", "figures", "cli"}),
         ("snapshots", {"training", "figures", "movies", "cli"}),
         ("movies", set(ROOMS) - {"movies", "errors"}),
+        ("pretrained", {"training", "evaluation", "figures", "widgets", "cli"}),
+        ("widgets", {"training", "movies", "results", "cli"}),
     ],
 )
 def test_a_room_does_not_know_what_is_built_upon_it(room: str, unknown: set[str]) -> None:
