@@ -136,7 +136,7 @@
         return fits && !values.includes(undefined) ? values : undefined;
       }
       case "boolean":
-        return { 0: false, 1: true }[text];
+        return text === "1" ? true : text === "0" ? false : undefined;
       case "choice":
         return rule.of.find((value) => String(value) === text);
       case "text":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import traitlets
 
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Real, Widget, module
 
 
 def choice(default: float, low: float, high: float) -> traitlets.Float[float, float]:
     """A number that the reader moves within limits."""
-    return traitlets.Float(default, min=low, max=high).tag(sync=True, share=True)
+    return Real(default, min=low, max=high).tag(sync=True, share=True)
 
 
 class Bayes(Widget):

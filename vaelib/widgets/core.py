@@ -57,6 +57,17 @@ class Real(traitlets.Float[float, Any]):
         return value
 
 
+class Text(traitlets.Unicode[str, Any]):
+    """A text of which all follows the regular expression in its tag ``pattern``, in Python as in a link."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value, or raise ``TraitError``."""
+        value = super().validate(obj, value)
+        if not re.fullmatch(self.metadata["pattern"], value, re.ASCII):
+            self.error(obj, value)
+        return value
+
+
 class Widget(anywidget.AnyWidget):
     """A picture that is played with: its traits are its state, and its ES module does all the computing.
 

@@ -11,7 +11,7 @@ from vaelib.data import Images
 from vaelib.evaluation import encode, evaluate
 from vaelib.figures import DIGITS
 from vaelib.models import VAE
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Text, Widget, module
 from vaelib.widgets.latent_pad import halves
 from vaelib.widgets.weights import Weights, check_latents, half
 
@@ -69,7 +69,7 @@ class DrawADigit(Widget):
     noise: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
     usual: traitlets.List[float] = traitlets.List().tag(sync=True)
     span = traitlets.Float(4.0).tag(sync=True)
-    strokes = traitlets.Unicode().tag(sync=True, share=True, pattern=r"(([\w-]{2})+(\.|$)){0,200}")
+    strokes = Text().tag(sync=True, share=True, pattern=r"(([\w-]{2})+(\.|$)){0,200}")
     example = traitlets.Int(-1, min=-1, max=NEAREST - 1).tag(sync=True, share=True)
 
     def __init__(

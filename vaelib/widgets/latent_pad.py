@@ -11,7 +11,7 @@ from vaelib.data import Images
 from vaelib.evaluation import encode
 from vaelib.figures import DIGITS
 from vaelib.models import VAE
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Real, Widget, module
 from vaelib.widgets.weights import Weights, check_latents, half
 
 
@@ -22,7 +22,7 @@ def halves(numbers: torch.Tensor) -> bytes:
 
 def place(default: tuple[float, float], span: float = 6.0) -> traitlets.List[float]:
     """A point on the plane, as a trait that a link may carry."""
-    entry = traitlets.Float(min=-span, max=span)
+    entry = Real(min=-span, max=span)
     return traitlets.List(entry, list(default), minlen=2, maxlen=2).tag(sync=True, share=True)
 
 
@@ -82,7 +82,7 @@ class LatentPad(Widget):
     way = traitlets.Enum(["straight", "spherical"], "straight").tag(sync=True, share=True)
     start = place((-2.0, 0.5))
     end = place((1.5, 1.5))
-    t = traitlets.Float(0.5, min=0, max=1).tag(sync=True, share=True)
+    t = Real(0.5, min=0, max=1).tag(sync=True, share=True)
 
     def __init__(
         self,

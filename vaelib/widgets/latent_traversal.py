@@ -10,7 +10,7 @@ from vaelib.data import Images
 from vaelib.divergences import gaussian_kl
 from vaelib.evaluation import encode
 from vaelib.models import VAE
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Real, Widget, module
 from vaelib.widgets.weights import Weights, half
 
 # Burda, Grosse and Salakhutdinov's: a unit whose mean varies less than this over the data says nothing of it.
@@ -53,10 +53,10 @@ class LatentTraversal(Widget):
 
     _esm = module("latent_traversal")
     decoder = half()
-    rates: traitlets.List[float] = traitlets.List(traitlets.Float()).tag(sync=True)
+    rates: traitlets.List[float] = traitlets.List(Real()).tag(sync=True)
     active: traitlets.List[bool] = traitlets.List(traitlets.Bool()).tag(sync=True)
     starts: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
-    z = traitlets.List(traitlets.Float(min=-4, max=4)).tag(sync=True, share=True)
+    z = traitlets.List(Real(min=-4, max=4)).tag(sync=True, share=True)
 
     def __init__(self, model: VAE, images: Images, **values: Any) -> None:
         mean, log_var = encode(model, images)

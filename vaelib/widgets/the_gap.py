@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traitlets
 
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Real, Widget, module
 
 
 class TheGap(Widget):
@@ -42,7 +42,7 @@ class TheGap(Widget):
 
     _esm = module("the_gap")
     decoder = traitlets.Enum(["straight", "bent", "two-humped"], "bent").tag(sync=True, share=True)
-    mean = traitlets.Float(0.0, min=-2, max=2).tag(sync=True, share=True)
-    deviation = traitlets.Float(0.3, min=0.02, max=1.25).tag(sync=True, share=True)
+    mean = Real(0.0, min=-2, max=2).tag(sync=True, share=True)
+    deviation = Real(0.3, min=0.02, max=1.25).tag(sync=True, share=True)
     k = traitlets.Int(1, min=1, max=1024).tag(sync=True, share=True)
     compare = traitlets.Bool(False).tag(sync=True, share=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import traitlets
 
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Real, Widget, module
 
 
 def mean(default: float) -> traitlets.Float[float, float]:
     """Where a distribution is, as a trait that a link may carry."""
-    return traitlets.Float(default, min=-4, max=4).tag(sync=True, share=True)
+    return Real(default, min=-4, max=4).tag(sync=True, share=True)
 
 
 def width() -> traitlets.Float[float, float]:
     """How wide a distribution is, as a trait that a link may carry."""
-    return traitlets.Float(1.0, min=0.1, max=3).tag(sync=True, share=True)
+    return Real(1.0, min=0.1, max=3).tag(sync=True, share=True)
 
 
 class TwoDistributions(Widget):

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 from torch import Tensor
 
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Real, Widget, module
 
 
 class WaterLevel(Widget):
@@ -58,7 +58,7 @@ class WaterLevel(Widget):
 
     _esm = module("water_level")
     spectrum = traitlets.Bytes().tag(sync=True)
-    variance = traitlets.Float(1.0, min=1e-3, max=1e3).tag(sync=True, share=True)
+    variance = Real(1.0, min=1e-3, max=1e3).tag(sync=True, share=True)
     latent_dim = traitlets.Int(20, min=1, max=100_000).tag(sync=True, share=True)
     unit = traitlets.Int(1, min=1, max=100_000).tag(sync=True, share=True)
     bars = traitlets.Int(40, min=1, max=100_000).tag(sync=True, share=True)
