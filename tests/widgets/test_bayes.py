@@ -186,10 +186,16 @@ def test_what_is_drawn_and_said_is_what_quadrature_gives(play: Opener) -> None:
         said = [number(n) for n in re.findall(r"[−\d.]+\d", words)]
         assert said == pytest.approx([mean, deviation], abs=0.00051)
 
+        z, weights = panels(-15, 15)
+        made = z**2 if at["decoder"] == "squares" else z
+        area = (weights * np.exp(log_normal(at["x"], made, at["noise"]))).sum()
+        body = played.page.locator(".vw-body").text_content()
+        assert float(re.search(r"its area: ([\d.]+)", body)[1]) == pytest.approx(area, abs=0.0051)
+
         before, explains, product, after = (Chart(played, index) for index in range(4))
         density = lambda z: np.exp(log_normal(z, at["mean"], at["deviation"]))  # noqa: E731, B023
         lift = 0.0
-        if power := re.search(r"drawn 10(\S+) times", played.page.locator(".vw-body").text_content()):
+        if power := re.search(r"drawn 10(\S+) times", body):
             lift = int(power[1].translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789"))) * math.log(10)
         for chart, mark, curve in (
             (before, "prior", density),

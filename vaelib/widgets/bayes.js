@@ -199,7 +199,7 @@ export default {
 
       write(prior.words, "what you hold before looking");
       const area = decoder === "straight" ? "1" : fixed(likelihoodArea(decoder, at));
-      write(likelihood.words, `how well each z explains x: no density of z, whatever its area (here ${area})`);
+      write(likelihood.words, `how well each z explains x; no density of z (its area: ${area})`);
       const drawn = power ? `, drawn 10${raised(power)} times as high` : "";
       write(product.words, `with the area p(x) = ${spelled(found.logEvidence)}, the evidence${drawn}`);
       write(posterior.words, "what you hold after looking (dotted: before)");
