@@ -234,6 +234,7 @@ def test_curves_and_marks_are_where_the_oracle_puts_them_for_20_pairs(play: Open
                 for z, sign, height in zip(curve[1:4], (-1, -1, 1), (0, 1, 1), strict=True):
                     assert z[0] == pytest.approx(mean + sign * width / 2, abs=top.dx)
                     assert z[1] == pytest.approx(height / width, abs=top.dy)
+            assert played.page.locator(f"[data-mark=name-{mark}]").text_content() == mark
             assert top.at(f"mean-{mark}")[0] == pytest.approx(mean, abs=top.dx)
         d = abs(mean_q - mean_p)
         value, slope = one_sided(name, family, d, q, p)
@@ -254,6 +255,8 @@ def test_curves_and_marks_are_where_the_oracle_puts_them_for_20_pairs(play: Open
             assert x0 == x1
             assert y1 > y0
         else:
+            label = played.page.locator("[data-mark=slope]").text_content()
+            assert number(label.removeprefix("slope ")) == pytest.approx(slope, abs=1e-3, rel=1e-4)
             run = x1 - x0
             assert run > 0
             room = 2 * (below.dy + slope * below.dx) / run + 1e-3
@@ -322,6 +325,24 @@ def test_mouse_drags_means_widths_and_the_separation(play: Opener) -> None:
     )
     assert Chart(played, 1).at("here")[0] < wanted
     assert played.get("mean_p") == -4
+
+
+def test_axis_waits_while_its_own_handle_is_dragged(play: Opener) -> None:
+    """Else the place under the hand would mean another distance as soon as the axis shrinks to fit."""
+    played = play(TwoDistributions(family="uniform", mean_q=3.0))
+    below = Chart(played, 1)
+    box = played.page.locator("[data-mark=here] .vw-grip").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    played.page.mouse.move(x, y)
+    played.page.mouse.down()
+    for step in range(1, 9):
+        played.page.mouse.move(x - 20 * step, y)
+        played.settle()
+    assert played.get("mean_q") == pytest.approx(3 - 160 * below.per_pixel, abs=0.02)
+    played.page.mouse.up()
+    played.settle()
+    assert Chart(played, 1).per_pixel < below.per_pixel
+    assert played.get("mean_q") == pytest.approx(3 - 160 * below.per_pixel, abs=0.02)
 
 
 def test_keys_step_each_handle(play: Opener) -> None:

@@ -160,6 +160,10 @@ def test_numbers_and_bars_are_the_oracle_s_for_20_levels(play: Opener, axis: str
             assert y0 == pytest.approx(height(floor), abs=chart.dy)
             assert y1 == pytest.approx(height(EIGENVALUES[k].item()), abs=chart.dy)
         assert chart.line("surface")[0][1] == pytest.approx(height(variance), abs=chart.dy)
+        level = played.page.locator("[data-mark=level]").text_content()
+        assert float(level.removeprefix("σ² = ")) == pytest.approx(
+            variance, rel=5e-2 if variance < 0.01 else 5e-3
+        )
         assert chart.at("level-handle")[1] == pytest.approx(height(variance), abs=chart.dy)
         assert f"{active} active" in played.root.inner_text() or active == len(EIGENVALUES)
     assert played.complaints == []
