@@ -114,8 +114,9 @@ def play(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
         fragment: str = "",
         touch: bool = False,
         calm: bool = False,
+        views: int = 1,
     ) -> Played:
-        write_page([widget], tmp_path)
+        write_page([widget] * views, tmp_path)
         server = served(tmp_path)
         url = server.__enter__()
         closing.append(lambda: server.__exit__(None, None, None))
@@ -135,7 +136,7 @@ def play(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
         page.on("pageerror", lambda error: played.complaints.append(f"uncaught: {error}"))
         page.on("requestfailed", lambda request: played.complaints.append(f"failed: {request.url}"))
         page.goto(f"{url}/index.html{fragment}")
-        page.wait_for_selector(".widget-host[data-ready]")
+        page.locator(".widget-host[data-ready]").nth(views - 1).wait_for()
         page.evaluate("scheme => document.documentElement.dataset.theme = scheme", scheme)
         played.settle()
         return played

@@ -325,13 +325,7 @@ def test_handles_move_q_by_mouse_keys_and_finger(play: Opener) -> None:
 
 def test_finger_moves_q_and_the_sliders(play: Opener) -> None:
     played = play(TwoGradients(), size="phone", touch=True)
-    box = played.page.get_by_role("slider", name="Mean μ of q").locator(".vw-grip").bounding_box()
-    x, y = box["x"] + 8, box["y"] + 8
-    finger = played.page.context.new_cdp_session(played.page)
-    for kind, at in (("touchStart", x), ("touchMove", x + 20), ("touchMove", x + 40), ("touchEnd", None)):
-        points = [] if at is None else [{"x": at, "y": y}]
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-        played.settle()
+    played.finger(".vw-handle[aria-label^=Mean] .vw-grip", 40)
     assert played.get("mean") == pytest.approx(1 + 40 * Chart(played, 0).per_pixel, abs=0.05)
     slider = played.page.get_by_label("deviation σ", exact=True)
     slider.scroll_into_view_if_needed()

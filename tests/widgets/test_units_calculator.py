@@ -284,17 +284,26 @@ def test_dial_is_dragged_and_stepped(play: Opener) -> None:
     assert played.get("weight") == 1e6
 
 
+def test_dial_keeps_its_scales_under_the_hand(play: Opener) -> None:
+    played = play(UnitsCalculator(weight=600.0, reduction="sum"))
+    frame = played.page.locator(".vw-bare").bounding_box()
+    box = played.page.get_by_role("slider").locator(".vw-grip").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    played.page.mouse.move(x, y)
+    played.page.mouse.down()
+    for step in range(4):
+        played.page.mouse.move(frame["x"] + 12 + step, y)
+        played.settle()
+        # The left end is a sigma of a thousandth, and stays it.
+        assert known({name: played.get(name) for name in NAMES})["sigma"] == pytest.approx(1e-3, rel=0.15)
+    played.page.mouse.up()
+    played.settle()
+    assert played.page.locator("line[data-mark='sigma--4']").count() == 1
+
+
 def test_finger_drags_the_dial(play: Opener) -> None:
     played = play(UnitsCalculator(**LOSSES["KimRass/VAE"]), size="phone", touch=True)
-    handle = played.page.get_by_role("slider")
-    handle.scroll_into_view_if_needed()
-    box = handle.locator(".vw-grip").bounding_box()
-    finger = played.page.context.new_cdp_session(played.page)
-    for kind, shift in (("touchStart", 0), ("touchMove", 20), ("touchMove", 40), ("touchEnd", None)):
-        point = {"x": box["x"] + 9 + (shift or 0), "y": box["y"] + 9}
-        points = [] if shift is None else [point]
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-        played.settle()
+    played.finger(".vw-handle .vw-grip", 40)
     # 340 pixels for six powers of ten.
     assert math.log10(600 / played.get("weight")) == pytest.approx(2 * 40 * 6 / 340, abs=0.2)
 

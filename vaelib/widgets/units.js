@@ -100,6 +100,16 @@ export default {
       label: "One dial with three scales: sigma, the weight, and beta", height: 178, margin: { left: 8, right: 8, top: 8, bottom: 4 },
     });
     dial.svg.classList.add("vw-bare");
+    // The axis stays while the dial is dragged: else it would grow under a hand near its end, without end.
+    let shown = [-3, 3];
+    let held = null;
+    dial.svg.addEventListener("pointerdown", () => (held = shown));
+    for (const name of ["pointerup", "pointercancel"]) {
+      dial.svg.addEventListener(name, () => {
+        held = null;
+        s.redraw();
+      });
+    }
 
     function draw() {
       dial.measure();
@@ -140,11 +150,17 @@ export default {
       return `${wide}${said}the KL term presses ${pressed}; ${cost}`;
     }
 
-    function drawDial(now, { sigma, best }) {
+    function drawDial(now, found) {
+      const { sigma, best } = found;
       const at = Math.log10(sigma);
       const target = best ? Math.log10(best) : 0;
       const low = Math.min(-3, Math.floor(Math.min(at, target) - 0.5));
       const high = Math.max(3, Math.ceil(Math.max(at, target) + 0.5));
+      shown = held ?? [low, high];
+      drawScales(now, found, at, target, ...shown);
+    }
+
+    function drawScales(now, { best }, at, target, low, high) {
       dial.frame({ x: [low, high], y: [0, 1] });
       const room = Number(dial.svg.getAttribute("width")) / 62;
       const weightAtOne = Math.log10(weightOf(1, now));
