@@ -187,6 +187,23 @@ def test_training_with_snapshots_gives_the_weights_of_training_without_to_the_bi
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
+def test_recorder_of_a_run_takes_what_its_folder_would_keep_and_leaves_the_weights_alone(
+    whole: tuple[VAE, Path],
+) -> None:
+    model, folder = whole
+    ours = fresh()
+    recorder = snapshots.Recorder(ours, HELD_OUT, seed=RECIPE.seed)
+    assert recorder.snapshots.epochs == 0
+    training.fit(ours, TRAIN, RECIPE, held_out=HELD_OUT, progress=False, before_saving=recorder)
+    taken = snapshots.load(folder)
+    assert recorder.snapshots.history == taken.history
+    assert recorder.snapshots.elbo_before == taken.elbo_before
+    for name in TENSORS:
+        assert torch.equal(getattr(recorder.snapshots, name), getattr(taken, name)), name
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, ours.state_dict()[name]), name
+
+
 def test_a_snapshot_is_of_its_moment_and_does_not_move_with_the_model() -> None:
     model = fresh()
     taken = begin(model, HELD_OUT, seed=0)

@@ -200,6 +200,29 @@ def after_epoch(snapshots: Snapshots, model: VAE, held_out: Images, history: Seq
     )
 
 
+class Recorder:
+    """Take snapshots of a run as it goes: ``fit(..., before_saving=Recorder(model, held_out, seed=...))``.
+
+    Parameters
+    ----------
+    model, held_out, seed, held_out_name
+        As for :func:`begin`, which is called at once: make the recorder before the training.
+
+    Attributes
+    ----------
+    snapshots : Snapshots
+        Until the epoch that has just ended.
+    """
+
+    def __init__(self, model: VAE, held_out: Images, *, seed: int, held_out_name: str = "held out") -> None:
+        self._model, self._held_out = model, held_out
+        self.snapshots = begin(model, held_out, seed=seed, held_out_name=held_out_name)
+
+    def __call__(self, history: Sequence[Epoch]) -> None:
+        """Add the snapshot of the epoch that has just ended."""
+        self.snapshots = after_epoch(self.snapshots, self._model, self._held_out, history)
+
+
 def save(path: Path, snapshots: Snapshots) -> None:
     """Write snapshots, whole or not at all."""
     header = {
