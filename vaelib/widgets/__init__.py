@@ -10,6 +10,7 @@ from vaelib.widgets.draw_a_digit import DrawADigit
 from vaelib.widgets.latent_pad import LatentPad
 from vaelib.widgets.latent_traversal import LatentTraversal
 from vaelib.widgets.the_gap import TheGap
+from vaelib.widgets.training_replay import TrainingReplay
 from vaelib.widgets.two_distributions import TwoDistributions
 from vaelib.widgets.two_gradients import TwoGradients
 from vaelib.widgets.units import UnitsCalculator
@@ -23,6 +24,7 @@ __all__ = [
     "LatentPad",
     "LatentTraversal",
     "TheGap",
+    "TrainingReplay",
     "TwoDistributions",
     "TwoGradients",
     "UnitsCalculator",
