@@ -63,17 +63,18 @@ export function formulas({ f, mean: mu, baseline }) {
   };
 }
 
-/** One draw of each estimator from each number of the noise. */
-export function draws({ f, frequency, mean: mu, deviation }, c, noise) {
+const room = (length) => ({ score: new Float64Array(length), pathwise: new Float64Array(length) });
+
+/** One draw of each estimator from each number of the noise, written into `out`. */
+export function draws({ f, frequency, mean: mu, deviation }, c, noise, out = room(noise.length)) {
   const { value, slope } = FUNCTIONS[f];
-  const score = new Float64Array(noise.length);
-  const pathwise = new Float64Array(noise.length);
+  const { score, pathwise } = out;
   for (let k = 0; k < noise.length; k++) {
     const z = mu + deviation * noise[k];
     score[k] = ((value(z, frequency) - c) * noise[k]) / deviation;
     pathwise[k] = slope(z, frequency);
   }
-  return { score, pathwise };
+  return out;
 }
 
 /** The first 20,000 numbers of the noise that a seed names. */
@@ -118,7 +119,10 @@ function histogram(values, low, high) {
   // Entry 0 is for what lies below, the last one for what lies above.
   const places = new Uint8Array(values.length);
   const scale = BINS / (high - low);
-  for (let k = 0; k < values.length; k++) places[k] = clamp(Math.floor((values[k] - low) * scale) + 1, 0, BINS + 1);
+  for (let k = 0; k < values.length; k++) {
+    const place = (values[k] - low) * scale;
+    places[k] = place < 0 ? 0 : place >= BINS ? BINS + 1 : 1 + Math.floor(place);
+  }
   const counts = new Uint32Array(BINS + 2);
   let n = 0;
   return (wanted) => {
@@ -256,6 +260,7 @@ export default {
 
     // --- what is kept from drawing to drawing, for as long as its settings stay
     const kept = {};
+    const everyDraw = room(MOST);
     function keep(name, key, make) {
       if (kept[name]?.key !== key) kept[name] = { key, value: make() };
       return kept[name].value;
@@ -266,7 +271,7 @@ export default {
       const key = [now.f, now.frequency, now.mean, now.deviation, now.baseline].join();
       const known = keep("exact", key, () => exact(now));
       const noise = keep("noise", now.seed, () => noiseOf(now.seed));
-      const drawn = keep("draws", `${key},${now.seed}`, () => draws(now, known.baseline, noise));
+      const drawn = keep("draws", `${key},${now.seed}`, () => draws(now, known.baseline, noise, everyDraw));
       // The baseline may narrow a histogram, and more draws for each estimate both: the axis shows it, and stays.
       const half = 4 * Math.sqrt(Math.max(known.score, known.scoreAlone, known.pathwise));
       const limits = [known.gradient - half, known.gradient + half];
