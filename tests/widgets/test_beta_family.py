@@ -320,7 +320,7 @@ def test_finger_taps_a_point_and_controls(play: Opener, family: BetaFamily) -> N
     played = play(family, size="phone", touch=True)
     played.page.touchscreen.tap(*point_of(played, 2.0))
     assert played.get("beta") == 2.0
-    played.page.get_by_label("its mean").tap()
+    played.page.get_by_label("the mean").tap()
     assert played.get("latent") == "mean"
     played.page.get_by_role("button", name="Draw again").tap()
     assert played.get("draws") == 2
@@ -430,6 +430,19 @@ def test_links_to_what_there_is_not_are_ignored(play: Opener, family: BetaFamily
             played.settle()
         assert {name: played.get(name) for name in first} == first, ask
     assert played.get("betas") == list(BETAS)
+    assert played.complaints == []
+
+
+def test_models_that_say_nothing_have_a_plane_too(play: Opener, images: Images) -> None:
+    mute = mlp_vae(hidden_dim=4, latent_dim=2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mute.encoder.output.weight.zero_()
+        mute.encoder.output.bias.zero_()
+    played = play(BetaFamily({1.0: mute, 2.0: mute}, images[:SHOWN]))
+    assert played.page.get_by_text("0 of 2 active").count() == 1
+    assert said(played, "rate") == 0
+    assert Chart(played).at("chosen")[0] == pytest.approx(0, abs=1e-4)
+    assert not re.search("NaN|Infinity|∞", played.root.inner_html())
     assert played.complaints == []
 
 

@@ -28,8 +28,9 @@ export function within(x, y, slope, frame) {
 
 /** The limits of the plane: from 0 and from a little below the floor to a little beyond the family. */
 export function limits(distortions, rates, floor) {
-  const [most, furthest] = [Math.max(...distortions), Math.max(...rates)];
-  return { x: [0, 1.28 * furthest], y: [Math.max(0, floor - 0.08 * (most - floor)), most + 0.12 * (most - floor)] };
+  const furthest = Math.max(...rates, 0.01); // models that say nothing, too, have a plane
+  const [most, span] = [Math.max(...distortions), Math.max(...distortions.map((value) => value - floor), 1)];
+  return { x: [0, 1.28 * furthest], y: [Math.max(0, floor - 0.08 * span), most + 0.12 * span] };
 }
 
 export default {
@@ -113,8 +114,8 @@ export default {
 
     // --- what the chosen model says and draws --------------------------------------------------------------
     title(right, "Test images above, decodings below");
-    const ways = [["draw", "a draw from q"], ["mean", "its mean"]];
-    s.choice(right, "latent", { label: "Decoded:", options: ways });
+    const ways = [["draw", "a draw"], ["mean", "the mean"]];
+    s.choice(right, "latent", { label: "Decode", options: ways });
     // One place for what the images cost and for what keeps them away, so that nothing below it jumps.
     const line = tag("div", { class: "vw-quiet vw-line-of-words" });
     const ten = tag("p", { "data-said": "ten" });
@@ -187,11 +188,13 @@ export default {
 
     const { step, found } = ticks(...frame.y, 7);
     const yTicks = found.map((level) => [level, fixed(level, step < 1 ? 1 : 0)]);
+    // A few lines, however far the rates reach.
+    const stride = step * Math.ceil((frame.y[1] - frame.y[0] + frame.x[1]) / step / 15);
     function drawPlane(k) {
       plot.frame({ ...frame, yTicks });
       const [rate, distortion, beta] = [rates[k], distortions[k], betas[k]];
       // Each begins at a number of the axis: without rate, the distortion is all that there is.
-      for (let level = found[0]; level < cost(frame.y[1], frame.x[1], 1); level += step) {
+      for (let level = found[0]; level < cost(frame.y[1], frame.x[1], 1); level += stride) {
         const ends = within(0, level, -1, frame);
         if (!ends) continue;
         plot.line(`elbo ${level}`, ...ends, { colour: "elbo", width: 1, opacity: 0.3 });

@@ -14,7 +14,7 @@ from vaelib.divergences import gaussian_kl
 from vaelib.evaluation import encode, evaluate
 from vaelib.models import VAE
 from vaelib.units import entropy_floor
-from vaelib.widgets.core import Widget, module
+from vaelib.widgets.core import Real, Widget, module
 from vaelib.widgets.latent_pad import halves
 from vaelib.widgets.latent_traversal import ACTIVE
 from vaelib.widgets.weights import Weights
@@ -84,7 +84,7 @@ class BetaFamily(Widget):
     pictures = traitlets.Bytes().tag(sync=True)
     labels: traitlets.List[int] = traitlets.List(traitlets.Int()).tag(sync=True)
     codes = traitlets.Bytes().tag(sync=True)
-    beta = traitlets.Float(1.0).tag(sync=True, share=True)
+    beta = Real(1.0, min=0, max=1e6).tag(sync=True, share=True)
     latent = traitlets.Enum(["draw", "mean"], "draw").tag(sync=True, share=True)
     draws = traitlets.Int(1, min=1, max=99).tag(sync=True, share=True)
 
