@@ -330,6 +330,13 @@ def gap_of_turned(v: Values) -> float:
     ).item()
 
 
+def at_a_price(v: Values, price: float) -> linear.Terms:
+    """One latent at a weight of the KL term: best where the noise is so much larger."""
+    covariance, noise = row(v["lambda"]), torch.tensor(v["sigma"] ** 2, dtype=torch.float64)
+    decoder = linear.maximum_likelihood(covariance, 1, variance=price * noise.item())
+    return linear.terms(covariance, linear.Decoder(decoder.weight, noise), linear.best_encoder(decoder))
+
+
 def three_values(v: Values) -> torch.Tensor:
     """A function's values at three drawn places, from its coefficients."""
     z = row_of(v, "z")[0]
@@ -540,4 +547,9 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-best-variance": lambda v: linear.best_variance(
         row(9.0, 8.0, v["lambda3"], v["lambda4"], v["lambda5"])[0], 2
     ).item(),
+    # Page 14
+    "eq-weighted-terms": lambda v: at_a_price(v, v["beta"]).rate.sum().item(),
+    "eq-price-is-slope": lambda v: at_a_price(
+        v, v["lambda"] * math.exp(-2 * v["R"]) / v["sigma"] ** 2
+    ).distortion.item(),
 }

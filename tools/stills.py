@@ -33,7 +33,7 @@ def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
         # Lines and letters stay sharp, and small, in few colours; what has more of them is coarsened instead.
         few = [
             plain.quantize(n, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).convert("RGB")
-            for n in (128, 64, 48)
+            for n in (128, 64, 48, 32)
         ]
         sharp = [(image, {"lossless": True, "quality": 100}) for image in few]
         for image, option in [*sharp, *((plain, {"quality": quality}) for quality in (80, 65, 50))]:

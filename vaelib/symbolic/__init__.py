@@ -29,6 +29,7 @@ TOPICS = (
     "distances",
     "training",
     "latent_space",
+    "weighted",
 )
 
 
