@@ -166,8 +166,9 @@ def refine(
     adam = torch.optim.Adam([answer], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
-        noise = torch.randn(draws, *answer[0].shape, generator=generator, device=device)
-        loss = -terms_of(model, x, *answer, noise).elbo.sum()
+        mean, log_var = answer
+        noise = torch.randn(draws, *mean.shape, generator=generator, device=device)
+        loss = -terms_of(model, x, mean, log_var, noise).elbo.sum()
         (answer.grad,) = torch.autograd.grad(loss, [answer])
         adam.step()
         schedule.step()
