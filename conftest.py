@@ -9,6 +9,11 @@ from hypothesis import settings
 
 SLOWEST = 10
 
+# Where tests run side by side, each process keeps to one core: PyTorch's threads, and those of the notebooks'
+# kernels, which inherit this, would otherwise wait for one another most of the time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 # No deadline: how long an example takes says something about the machine and nothing about the property.
 # CI runs the same examples every time, so that a red run can be run again; elsewhere they vary.
 settings.register_profile("project", deadline=None, derandomize=os.environ.get("CI") == "true")
