@@ -136,3 +136,25 @@ def test_latent_of_another_length_is_refused(model: VAE, images: Images) -> None
     widget = LatentTraversal(model, images)
     with pytest.raises(traitlets.TraitError, match="z has 2 entries: the model has 11 latents"):
         widget.z = [0.0, 0.0]
+
+
+def test_every_row_in_sight_is_drawn_in_the_end_however_many_frames_it_takes(
+    play: Opener, model: VAE, images: Images
+) -> None:
+    played = play(LatentTraversal(model, images))
+    twin = as_the_page_has_it(model)
+    order = sorted(range(UNITS), key=lambda j: -played.get("rates")[j])
+    alive = [j for j in order if j != DEAD]
+    z = [0.1 * j - 0.5 for j in range(UNITS)]
+    played.set(z=z)
+    played.page.wait_for_timeout(500)
+    seen = played.page.evaluate(
+        "() => [...document.querySelectorAll('.vw-unit')].filter(row => row.querySelector('canvas'))"
+        ".map(row => row.getBoundingClientRect()).map(box => box.top < innerHeight && box.bottom > 0)"
+    )
+    assert sum(seen) > 4
+    for row, unit in enumerate(alive):
+        if seen[row]:
+            moved = [3.0 if j == unit else v for j, v in enumerate(z)]
+            drawn = torch.tensor(played.pixels(".vw-unit canvas", 5 * row + 4)) / 255
+            assert (drawn - twin.mean_image(torch.tensor([moved]))[0]).abs().max() <= GREY

@@ -6,6 +6,9 @@ import { picture } from "./lib/ink.js";
 
 const STATIONS = 5;
 const REACH = 3;
+// Rows that are decoded together, and the milliseconds after which a frame begins no more of them.
+const ROWS = 4;
+const BUDGET = 4;
 
 /** The latents of a strip: `z` with coordinate j at each of the values. */
 export const strip = (z, j, values) => Array.from(values, (value) => z.map((old, i) => (i === j ? value : old)));
@@ -65,18 +68,28 @@ export default {
     s.onDispose(() => watch.disconnect());
 
     const pixels = new Float64Array(decoder.pixels);
+    let turn = 0;
     function draw() {
+      const begun = performance.now();
       const z = model.get("z");
       digit.draw(decoder.decode(z, pixels));
       // A strip does not depend on the coordinate that it varies: of the row that is dragged nothing changes.
-      const due = rows.filter((row) => {
-        const now = String(z.map((v, i) => (i === row.j ? "" : v)));
-        if (!row.images.length || !row.seen || row.drawn === now) return false;
-        row.drawn = now;
-        return true;
-      });
-      const decoded = decoder.decodeAll(due.flatMap(({ j }) => strip(z, j, values)));
-      due.forEach(({ images }, k) => images.forEach((image, i) => image.draw(decoded[k * STATIONS + i])));
+      const state = (row) => String(z.map((v, i) => (i === row.j ? "" : v)));
+      const due = rows.filter((row) => row.images.length && row.seen && row.drawn !== state(row));
+      // As many rows as a frame has time for, by turns, so that none waits for the hand to rest.
+      for (let k = 0; k < due.length; k += ROWS) {
+        if (performance.now() - begun > BUDGET) {
+          s.redraw();
+          break;
+        }
+        const some = due.map((_, i) => due[(i + turn) % due.length]).slice(k, k + ROWS);
+        const decoded = decoder.decodeAll(some.flatMap(({ j }) => strip(z, j, values)));
+        some.forEach((row, r) => {
+          row.drawn = state(row);
+          row.images.forEach((image, i) => image.draw(decoded[r * STATIONS + i]));
+        });
+      }
+      turn += ROWS;
     }
 
     s.start();
