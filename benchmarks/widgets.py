@@ -59,6 +59,14 @@ def drawing_times(page: Page, box: Locator) -> list[float]:
     box.evaluate("box => { box.dataset.timed = 1; }")
     count = min(SLIDERS, box.locator("input[type=range]:visible").count())
     times = [time for number in range(count) for time in page.evaluate(MOVE, [number, MOVES])]
+    handle = box.locator("[role=slider]:visible")
+    if not count and handle.count():  # handles alone: move the first by its keys
+        box.evaluate("box => { box.querySelector('.vw').vwFrames.length = 0; }")
+        handle.first.focus()
+        for k in range(MOVES):
+            page.keyboard.press("ArrowRight" if k % 20 < 10 else "ArrowLeft")
+            page.wait_for_timeout(20)
+        times += box.evaluate("box => [...box.querySelector('.vw').vwFrames]")
     sheet = box.locator(".vw-sheet")
     if sheet.count():  # what is drawn on has no slider: draw
         area = sheet.bounding_box()
