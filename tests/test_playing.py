@@ -142,10 +142,33 @@ def test_still_stands_in_where_no_script_runs_and_on_paper(browser: Browser, add
         still = page.locator(f'img[src*="widget-{key}."]')
         assert not still.is_visible(), key
         page.emulate_media(media="print")
+        # A real printer makes the browser fetch what is lazy; this one does when it comes into view.
+        come = "image => { image.scrollIntoView(); return image.complete && image.naturalWidth > 0; }"
+        page.wait_for_function(come, arg=still.element_handle())
         assert still.is_visible(), key
         assert not host(page, key).locator(".vw").is_visible(), key
         page.emulate_media(media="screen")
     context.close()
+
+
+def test_still_is_not_fetched_unless_its_widget_cannot_start(browser: Browser, address: str) -> None:
+    name = "book/11-training.html"
+    for broken in (False, True):
+        context = browser.new_context()
+        page = context.new_page()
+        if broken:
+            page.route("**/_static/models/*", lambda route: route.abort())
+        page.goto(f"{address}/{name}")
+        settle(page)
+        assert page.locator(".widget-host[role=alert]").count() == broken * len(models_in(name))
+        for key in (state["key"] for state in models_in(name)):
+            still = page.locator(f'img[src*="widget-{key}."]')
+            assert still.is_visible() == broken, key
+            if broken:
+                still.scroll_into_view_if_needed()
+                page.wait_for_function("image => image.complete", arg=still.element_handle())
+            assert (still.evaluate("image => image.naturalWidth") > 0) == broken, key
+        context.close()
 
 
 @pytest.mark.parametrize("path", sorted(BOOK.glob("*.ipynb")), ids=lambda path: path.name)

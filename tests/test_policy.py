@@ -74,6 +74,16 @@ def test_handler_of_the_theme_becomes_an_attribute_and_others_are_refused() -> N
     assert len(policy.refused(page)) == 2
 
 
+def test_stills_of_widgets_wait_and_other_pictures_do_not() -> None:
+    still, other = (
+        '<img alt="a" src="../_images/widget-pad.webp" />',
+        '<img src="../_images/a.webp" alt="widget-">',
+    )
+    late = policy.with_late_stills(still + other)
+    assert late == '<img loading="lazy" alt="a" src="../_images/widget-pad.webp" />' + other
+    assert policy.with_late_stills(late) == late
+
+
 def test_inline_script_in_the_text_is_refused() -> None:
     assert policy.refused(policy.Page(f"{SCRIPTS}<article></article>")) == []
     assert len(policy.refused(policy.Page(f"<article>{SCRIPTS}</article>"))) == 2

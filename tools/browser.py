@@ -100,6 +100,8 @@ def settle(page: Page) -> None:
         """async () => {
             if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
             await document.fonts.ready;
-            await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
+            // A lazy image is none of this moment's, and to decode it would be to fetch it.
+            const images = [...document.images].filter(image => image.loading !== "lazy");
+            await Promise.all(images.map(image => image.decode().catch(() => null)));
         }"""
     )

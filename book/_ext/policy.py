@@ -6,7 +6,7 @@ the theme wrote into this very page, known by their hashes. The rest makes that 
 
 - the theme's inline handlers become attributes that ``book/_static/page.js`` listens for;
 - FontAwesome's script becomes a sheet with the icons in use (``icons.py``);
-- figures become WebP (``pictures.py``);
+- figures become WebP (``pictures.py``), and stills of widgets wait until they are wanted;
 - of MathJax only the parts stay that a page can ask for.
 """
 
@@ -51,6 +51,7 @@ MATHJAX = [
 LEFT_BEHIND = ["webpack-macros.html", "sbt-webpack-macros.html"]
 
 POLICY = re.compile(r'\s*<meta http-equiv="Content-Security-Policy"[^>]*>')
+STILL = re.compile(r'<img(?! loading)(?=[^>]*\ssrc="[^"]*/widget-[^"/]*")([^>]*>)')
 CHARSET = re.compile(r'<meta charset="utf-8"\s*/?>')
 
 
@@ -143,6 +144,14 @@ def with_contents_to_spy_on(html: str) -> str:
     return html.replace('data-bs-spy="scroll" data-bs-target=".bd-toc-nav"', "")
 
 
+def with_late_stills(html: str) -> str:
+    """Return the page with the stills of its widgets left for when they are wanted: on paper, mostly.
+
+    On a screen the widget itself stands in the still's place, and a still may weigh as much as its module.
+    """
+    return STILL.sub(lambda match: f'<img loading="lazy"{match[1]}', html)
+
+
 def refused(page: Page) -> list[str]:
     """Return what a page holds that would not run, or should not, in words for the build's log."""
     found = [f"an inline handler, which the policy lets nobody run: {handler}" for handler in page.handlers]
@@ -172,7 +181,10 @@ def finish(folder: Path) -> list[str]:
     prune(folder / "_static" / "mathjax", MATHJAX)
 
     before = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.html"))}
-    pages = {path: with_contents_to_spy_on(without_handlers(html)) for path, html in before.items()}
+    pages = {
+        path: with_late_stills(with_contents_to_spy_on(without_handlers(html)))
+        for path, html in before.items()
+    }
     pages = pictures.as_webp(folder / "_images", pages)
     sheet, wrong = icons.make_sheet(folder / "_static", pages.values())
     for path, html in pages.items():

@@ -231,6 +231,13 @@
     { rootMargin: "1200px 0px" },
   );
 
+  /** Stills are for paper, and for readers without scripts, or for whom the widget does not start. */
+  function hideStill(key, hidden) {
+    for (const image of document.querySelectorAll(`img[src*="widget-${CSS.escape(key)}."]`)) {
+      (image.closest("figure, p, a.reference") ?? image).classList.toggle("widget-still", hidden);
+    }
+  }
+
   function prepare(script) {
     const { model_id: id } = JSON.parse(script.textContent);
     if (!Object.hasOwn(state, id) || state[id].model_module !== "anywidget") return;
@@ -238,6 +245,7 @@
     box.className = "widget-host";
     box.dataset.model = id;
     script.after(box);
+    hideStill(state[id].state.key, true); // at once: it is lazy, so that one never shown is never fetched
     if (first.includes(`${state[id].state.key}?`)) start(box, id);
     else approach.observe(box);
   }
@@ -258,13 +266,10 @@
       await module.default.render({ model, el: box });
       box.dataset.ready = Math.round(performance.now());
       box.vaebook = { model, module }; // for whoever looks from the browser's console, and for the tests
-      // The still is for paper, and for readers without scripts.
-      for (const image of document.querySelectorAll(`img[src*="widget-${CSS.escape(key)}."]`)) {
-        (image.closest("figure, p, a.reference") ?? image).classList.add("widget-still");
-      }
       if (choices(first).has(key)) box.scrollIntoView({ block: "center" });
     } catch (error) {
       console.error(error);
+      hideStill(state[id].state.key, false);
       box.setAttribute("role", "alert");
       box.textContent = `This widget could not start: ${error.message}. Load the page again, or read on: nothing else needs it.`;
     }
