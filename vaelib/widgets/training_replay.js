@@ -93,11 +93,15 @@ export default {
     p.svg.setAttribute("role", "img");
     const place = new Float32Array(2 * count);
 
+    // The numbers stand in columns, under the strokes of their curves.
+    const heads = tag("div", { class: "vw-replay-numbers" }, tag("span", {}, "nats"));
+    right.append(heads);
+    curveKey(heads, kinds.map(([kind, name]) => ({ name, colour: "quiet", dash: kind === "train" })));
     const xTicks = whole(0, epochs, 4);
     const panels = QUANTITIES.map(({ name, title, colour }, index) => {
       const numbers = kinds.map(([kind, words]) => ({ kind, words, node: tag("span", { "data-number": `${kind}_${name}` }) }));
-      const entries = numbers.map(({ words, node }) => tag("span", {}, `${words} `, node));
-      right.append(tag("p", { class: "vw-replay-numbers" }, tag("strong", { class: `vw-${colour}` }, title), ...entries, "nats"));
+      const entries = numbers.map(({ words, node }) => tag("span", {}, tag("span", { class: "vw-said" }, `${words} `), node));
+      right.append(tag("p", { class: "vw-replay-numbers" }, tag("strong", { class: `vw-${colour}` }, title), ...entries));
       const last = index === QUANTITIES.length - 1;
       const c = chart(right, {
         label: `${title} by epoch, in nats`, height: last ? 124 : 108, xLabel: last ? "epoch" : "", margin: { left: 44, top: 10 },
@@ -106,12 +110,10 @@ export default {
       const [low, high] = [Math.min(...values), Math.max(...values)];
       const air = 0.06 * (high - low) || 0.5;
       // Room for the handle above the ELBO's curves, which end near the top.
-      return { name, colour, c, numbers, y: [low - air, high + (name === "elbo" ? 3 : 1) * air] };
+      return { name, colour, c, numbers, y: [low - air, high + (name === "elbo" ? 4 : 1) * air] };
     });
-    curveKey(right, [
-      { name: "training, while the weights moved", colour: "quiet", dash: true },
-      { name: `${heldOut}, after the epoch`, colour: "quiet" },
-    ].slice(0, kinds.length));
+
+    right.append(tag("p", { class: "vw-quiet" }, "Training images are measured while the weights move."));
 
     // --- the player ----------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from vaelib.widgets.core import Widget, module
 # Dots that can be drawn at every step of a slider, and bytes that a page can carry.
 DOTS = 1500
 BYTES = 150_000
+# Epochs, of any run: the last of this one is the limit that counts.
+MOST = 1_000_000
 
 CURVES = tuple(
     f"{images}_{name}" for name in ("elbo", "distortion", "rate") for images in ("train", "held_out")
@@ -87,7 +89,7 @@ class TrainingReplay(Widget):
     dims: traitlets.List[int] = traitlets.List(traitlets.Int()).tag(sync=True)
     limits: traitlets.List[float] = traitlets.List(traitlets.Float()).tag(sync=True)
     colours = traitlets.List(list(DIGITS)).tag(sync=True)
-    epoch = traitlets.Float(min=0).tag(sync=True, share=True)
+    epoch = traitlets.Float(min=0, max=MOST).tag(sync=True, share=True)
     digit = traitlets.Int(-1, min=-1, max=9).tag(sync=True, share=True)
     speed = traitlets.Enum([0.5, 1.0, 2.0, 4.0], 2.0).tag(sync=True, share=True)
 
