@@ -100,7 +100,7 @@ export default {
     const xTicks = whole(0, epochs, 4);
     const panels = QUANTITIES.map(({ name, title, colour }, index) => {
       const numbers = kinds.map(([kind, words]) => ({ kind, words, node: tag("span", { "data-number": `${kind}_${name}` }) }));
-      const entries = numbers.map(({ words, node }) => tag("span", {}, tag("span", { class: "vw-said" }, `${words} `), node));
+      const entries = numbers.map(({ words, node }) => tag("span", {}, tag("span", { class: "vw-unseen" }, `${words} `), node));
       right.append(tag("p", { class: "vw-replay-numbers" }, tag("strong", { class: `vw-${colour}` }, title), ...entries));
       const last = index === QUANTITIES.length - 1;
       const c = chart(right, {
