@@ -80,22 +80,40 @@ def test_widget_answers_to_mouse_keyboard_and_touch(
         states.append(choices(box))
         assert states[-1] != states[-2], how
 
-    slider = box.locator("input[type=range]:visible, [role=slider]:visible").first
-    slider.focus()
-    for press in ("ArrowRight", "ArrowLeft"):  # one of them may be at its end
+    # A slider, else a handle of a chart, else the sheet that is drawn on.
+    control = box.locator("input[type=range]:visible, [role=slider]:visible, .vw-sheet").first
+    slides = control.evaluate("node => node.localName === 'input'")
+    control.focus()
+    for press in ("ArrowRight", "ArrowLeft", " "):  # one may be at its end; a sheet's pen is lowered first
         page.keyboard.press(press)
         if choices(box) != states[-1]:
             break
     moved("keyboard")
-    track = box.locator("input[type=range]:visible").first
-    track.scroll_into_view_if_needed()
-    area = track.bounding_box()
-    for how, act in (("mouse", page.mouse.click), ("touch", page.touchscreen.tap)):
+    control.scroll_into_view_if_needed()
+    area = control.bounding_box()
+    middle = (area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
+    if slides:
         for share in (0.8, 0.3):
-            act(area["x"] + share * area["width"], area["y"] + area["height"] / 2)
+            page.mouse.click(area["x"] + share * area["width"], middle[1])
             if choices(box) != states[-1]:
                 break
-        moved(how)
+    else:
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] - 40, middle[1] + 10, steps=5)
+        page.mouse.up()
+    moved("mouse")
+    if slides:
+        for share in (0.6, 0.2):
+            page.touchscreen.tap(area["x"] + share * area["width"], middle[1])
+            if choices(box) != states[-1]:
+                break
+    else:
+        for knob in box.locator(".vw-body button:visible, .vw-body input[type=radio]:visible").all():
+            knob.tap()
+            if choices(box) != states[-1]:
+                break
+    moved("touch")
     box.get_by_role("button", name="Reset").click()
     first = box.evaluate("box => box.vaebook.model.get('_initial')")
     assert choices(box) == first
@@ -192,7 +210,7 @@ def allowed(rule: dict[str, Any], text: str) -> bool:
     if rule["type"] == "boolean":
         return text in {"0", "1"}
     if rule["type"] == "choice":
-        return text in map(str, rule["of"])
+        return text in {str(value).removesuffix(".0") for value in rule["of"]}  # as JavaScript writes them
     if rule["type"] == "text":
         return re.fullmatch(rule["pattern"], text) is not None
     numbers = [float(word) for word in text.split(",")]

@@ -33,6 +33,13 @@ export function significant(value) {
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
+const named = new Map();
+/** A name that no other region of the page has: the second of two widgets of one kind is called so. */
+function unique(title) {
+  named.set(title, (named.get(title) ?? 0) + 1);
+  return named.get(title) === 1 ? title : `${title}, number ${named.get(title)}`;
+}
+
 let count = 0;
 /** An id that no other element of the page has. */
 export const fresh = (name) => `vw-${name}-${++count}`;
@@ -51,7 +58,7 @@ export function shell(model, el, { title, hint = "", traits = [], draw = () => {
   const tools = tag("div", { class: "vw-tools" });
   const root = tag(
     "section",
-    { class: "vw", "aria-label": title, "aria-describedby": hint ? hintId : null },
+    { class: "vw", "aria-label": unique(title), "aria-describedby": hint ? hintId : null },
     tag("div", { class: "vw-head" }, tag("strong", { class: "vw-title" }, title), tools),
     ...(hint ? [tag("p", { class: "vw-hint", id: hintId }, hint)] : []),
     body,
