@@ -33,11 +33,11 @@ export function significant(value) {
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-const named = new Map();
+const titles = new Map();
 /** A name that no other region of the page has: the second of two widgets of one kind is called so. */
 function unique(title) {
-  named.set(title, (named.get(title) ?? 0) + 1);
-  return named.get(title) === 1 ? title : `${title}, number ${named.get(title)}`;
+  titles.set(title, (titles.get(title) ?? 0) + 1);
+  return titles.get(title) === 1 ? title : `${title}, number ${titles.get(title)}`;
 }
 
 let count = 0;
