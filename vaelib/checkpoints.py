@@ -78,6 +78,25 @@ def save(
     write_atomically(path, content)
 
 
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read the metadata and the tensors of a safetensors file, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or of another kind.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return file.metadata() or {}, tensors
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is damaged or not a safetensors file, and nothing else is opened here, "
+            f"pickles least of all ({error})"
+        ) from error
+
+
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint that :func:`save` wrote.
 
@@ -95,15 +114,7 @@ def load(path: Path) -> Checkpoint:
         path = path / MODEL_FILE
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: train one with `vaelib train --out RUN`")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is damaged or not a safetensors file, and nothing else is opened here, "
-            f"pickles least of all ({error})"
-        ) from error
+    metadata, tensors = read_tensors(path)
     if "vaelib" not in metadata:
         raise CheckpointError(f"{path} was not written by vaelib: its header has no entry 'vaelib'")
     try:

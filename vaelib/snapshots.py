@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from vaelib import __version__
+from vaelib.checkpoints import read_tensors
 from vaelib.data import PIXELS, Images
 from vaelib.divergences import gaussian_kl
 from vaelib.errors import CheckpointError, TrainingError
@@ -254,12 +254,7 @@ def load(path: Path) -> Snapshots:
         path = path / SNAPSHOTS_FILE
     if not path.is_file():
         raise CheckpointError(f"no snapshots at {path}: train with `vaelib train --snapshots`")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
+    metadata, tensors = read_tensors(path)
     if "snapshots" not in metadata:
         raise CheckpointError(
             f"{path} holds no snapshots: `vaelib train --snapshots` writes a file that does"
