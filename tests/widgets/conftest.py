@@ -88,6 +88,17 @@ class Played:
         )
         return grey
 
+    def drag(self, selector: str, dx: float, dy: float = 0) -> None:
+        """Drag the middle of what the selector finds by so many pixels."""
+        box = self.page.locator(selector).bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + dx / 2, y + dy / 2)
+        self.page.mouse.move(x + dx, y + dy)
+        self.page.mouse.up()
+        self.settle()
+
     def violations(self) -> list[str]:
         """What axe-core finds wrong within the widget, serious or not."""
         found = Axe().run(self.page, context=".vw").response["violations"]

@@ -294,14 +294,7 @@ def test_highlights_show_what_each_distance_looks_at(play: Opener) -> None:
 
 
 def drag(played: Played, handle: str, dx: float, dy: float = 0) -> None:
-    box = played.page.locator(f"[data-mark={handle}] .vw-grip").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    played.page.mouse.move(x, y)
-    played.page.mouse.down()
-    played.page.mouse.move(x + dx / 2, y + dy / 2)
-    played.page.mouse.move(x + dx, y + dy)
-    played.page.mouse.up()
-    played.settle()
+    played.drag(f"[data-mark={handle}] .vw-grip", dx, dy)
 
 
 def test_mouse_drags_means_widths_and_the_separation(play: Opener) -> None:

@@ -220,13 +220,7 @@ def grip(played: Played, mark: str) -> tuple[float, float]:
 
 
 def drag(played: Played, mark: str, dx: float, dy: float) -> None:
-    x, y = grip(played, mark)
-    played.page.mouse.move(x, y)
-    played.page.mouse.down()
-    played.page.mouse.move(x + dx / 2, y + dy / 2)
-    played.page.mouse.move(x + dx, y + dy)
-    played.page.mouse.up()
-    played.settle()
+    played.drag(f"[data-mark={mark}] .vw-grip", dx, dy)
 
 
 def test_mouse_drags_the_water_on_both_axes(play: Opener) -> None:
