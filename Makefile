@@ -77,9 +77,9 @@ serve: book
 	@$(PY) -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
 
 # Cheap checks first. The book comes before the tests, because some of them open its pages in a browser.
-# Two processes, each with whole files: they wait for browsers and kernels half of the time.
+# Two processes, each with whole files, the notebooks first, since one of them takes longest of all.
 test: lint book
-	$(PY) -m pytest -rs --numprocesses 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300
+	$(PY) -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=300
 
 lab: data
 	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/book $(LAB_OPTIONS)

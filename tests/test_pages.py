@@ -6,22 +6,35 @@ to judge an older one.
 
 from __future__ import annotations
 
+import gzip
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from tools.browser import HTML, SCHEMES, SIZES, pages
+from tests.conftest import Visit
+from tools.browser import HTML, SCHEMES, SIZES, pages, violations
 
 ROOT = HTML.parent.parent
-VIEWS = [pytest.param(size, scheme, id=f"{size}-{scheme}") for size in SIZES for scheme in SCHEMES]
+VIEWS = [(size, scheme) for size in SIZES for scheme in SCHEMES]
+HEAVIEST = 800_000  # bytes, gzipped, without models
 
 
 def built() -> list[str]:
     return pages() if HTML.exists() else []
+
+
+def look(*views: tuple[str, str], names: list[str] | None = None) -> pytest.MarkDecorator:
+    """Look at each page in these views; tests that look at the same one share it."""
+    params = [
+        pytest.param((name, *view), id="-".join((name, *view)))
+        for name in (built() if names is None else names)
+        for view in views
+    ]
+    return pytest.mark.parametrize("opened", params, indirect=True)
 
 
 @pytest.mark.usefixtures("browser")  # without one, nobody looks at the build
@@ -36,60 +49,63 @@ def test_build_is_current() -> None:
         )
 
 
-@pytest.mark.parametrize(("size", "scheme"), VIEWS)
-@pytest.mark.parametrize("name", built())
-def test_page_is_whole(visit, address: str, name: str, size: str, scheme: str) -> None:
-    seen = visit(address, name, size, scheme)
-    assert seen.complaints == []
-    assert {urlsplit(url).netloc for url in seen.addresses if not url.startswith(("data:", "blob:"))} == {
-        urlsplit(address).netloc
-    }
-    width = seen.page.evaluate("document.documentElement.scrollWidth")
-    assert width <= SIZES[size][0], f"the page is {width} pixels wide"
-
-
-@pytest.mark.parametrize("name", built())
-def test_page_works_from_a_file(visit, name: str) -> None:
-    seen = visit(HTML.as_uri(), name, "desktop", "light")
-    assert seen.complaints == []
-    assert {urlsplit(url).scheme for url in seen.addresses} <= {"file", "data", "blob"}
+@look(*VIEWS)
+def test_page_is_whole(opened: Visit, address: str) -> None:
+    assert opened.complaints == []
+    asked = [urlsplit(url) for url in opened.addresses if not url.startswith(("data:", "blob:"))]
+    assert {url.netloc for url in asked} == {urlsplit(address).netloc}
+    width = opened.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= opened.page.viewport_size["width"], f"the page is {width} pixels wide"
 
 
 # Both schemes and both sizes, though not each with each: axe takes seconds for a page.
-@pytest.mark.parametrize(("size", "scheme"), [VIEWS[0], VIEWS[-1]])
-@pytest.mark.parametrize("name", built())
-def test_page_is_accessible(visit, address: str, name: str, size: str, scheme: str) -> None:
-    seen = visit(address, name, size, scheme)
-    # A colour caught half-way through a fade is nobody's contrast.
-    seen.page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
-    violations = Axe().run(seen.page).response["violations"]
-    ours = [
-        f"{violation['id']}: {violation['help']}: {[node['html'] for node in violation['nodes']]}"
-        for violation in violations
-        if violation["impact"] in {"serious", "critical"}
-    ]
-    assert ours == []
+@look(VIEWS[0], VIEWS[-1])
+def test_page_is_accessible_and_its_widgets_are_without_fault(opened: Visit) -> None:
+    """axe-core: nothing serious on the page, and within a widget nothing, be it ever so minor."""
+    assert violations(opened.page, impacts={"serious", "critical"}) == []
+    if opened.page.locator(".vw").count():
+        assert violations(opened.page, ".vw") == []
 
 
-@pytest.mark.parametrize("name", built())
-def test_pictures_have_words(visit, address: str, name: str) -> None:
-    seen = visit(address, name, "desktop", "light")
-    for picture in seen.page.locator("article img").all():
+@look(VIEWS[0])
+def test_page_is_light(opened: Visit) -> None:
+    weights = {}
+    for response in opened.responses:
+        path = urlsplit(response.url).path
+        if response.url.startswith("http") and not path.startswith("/_static/models/"):
+            weights[path] = len(gzip.compress(response.body()))
+    assert f"/{opened.name}" in weights
+    heavy = sorted(weights.items(), key=lambda pair: -pair[1])[:6]
+    assert sum(weights.values()) <= HEAVIEST, heavy
+
+
+@look(VIEWS[0])
+def test_pictures_have_words(opened: Visit) -> None:
+    for picture in opened.page.locator("article img").all():
         words = (picture.get_attribute("alt") or "").strip()
         # Without alt text Sphinx writes the file's name there, which says nothing to anyone.
         assert words, picture.get_attribute("src")
         assert not re.search(r"\.(png|svg|jpe?g|gif)$", words), words
 
 
-@pytest.mark.parametrize("name", [name for name in built() if (ROOT / name).with_suffix(".ipynb").exists()])
-def test_page_offers_its_notebook(visit, address: str, name: str) -> None:
-    seen = visit(address, name, "desktop", "light")
-    links = [link.get_attribute("href") for link in seen.page.locator("a[href$='.ipynb']").all()]
-    wanted = (ROOT / name).with_suffix(".ipynb")
-    paths = [urlsplit(urljoin(f"{address}/{name}", link)).path for link in links]
+@look(VIEWS[0], names=[name for name in built() if (ROOT / name).with_suffix(".ipynb").exists()])
+def test_page_offers_its_notebook(opened: Visit, address: str) -> None:
+    links = [link.get_attribute("href") for link in opened.page.locator("a[href$='.ipynb']").all()]
+    wanted = (ROOT / opened.name).with_suffix(".ipynb")
+    paths = [urlsplit(urljoin(f"{address}/{opened.name}", link)).path for link in links]
     offered = [HTML / path.lstrip("/") for path in paths if Path(path).name == wanted.name]
     assert offered
     assert offered[0].read_bytes() == wanted.read_bytes()
+
+
+@pytest.mark.parametrize("name", built())
+def test_page_and_its_widgets_work_from_a_file(visit: Callable[..., Visit], name: str) -> None:
+    seen = visit(HTML.as_uri(), name)
+    assert seen.complaints == []
+    assert {urlsplit(url).scheme for url in seen.addresses} <= {"file", "data", "blob"}
+    hosts = seen.page.locator(".widget-host").count()
+    assert hosts == (HTML / name).read_text(encoding="utf-8").count('"_esm"')
+    assert seen.page.locator(".widget-host[data-ready] .vw").count() == hosts
 
 
 def test_front_page_leads_into_the_book(browser: Browser, address: str) -> None:

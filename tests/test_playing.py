@@ -7,12 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import nbformat
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page
 
 from tests.conftest import Visit
@@ -118,29 +116,6 @@ def test_widget_answers_to_mouse_keyboard_and_touch(
     first = box.evaluate("box => box.vaebook.model.get('_initial')")
     assert choices(box) == first
     context.close()
-
-
-@pytest.mark.parametrize(("size", "scheme"), [("desktop", "dark"), ("phone", "light")])
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_wrong_within_a_widget(
-    visit: Callable[..., Visit], address: str, name: str, size: str, scheme: str
-) -> None:
-    """axe-core: not one violation, be it ever so minor. (Serious ones of whole pages: test_pages.py.)"""
-    seen = visit(address, name, size, scheme)
-    seen.page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
-    found = Axe().run(seen.page, context=".vw").response["violations"]
-    assert [f"{v['id']}: {[node['html'] for node in v['nodes']]}" for v in found] == []
-    assert seen.complaints == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_opened_from_a_file_plays(visit: Callable[..., Visit], name: str) -> None:
-    seen = visit(HTML.as_uri(), name)
-    boxes = seen.page.locator(".widget-host")
-    assert boxes.count() == len(models_in(name))
-    assert seen.page.locator(".widget-host[data-ready] .vw").count() == boxes.count()
-    assert seen.complaints == []
-    assert {urlsplit(url).scheme for url in seen.addresses} <= {"file", "data", "blob"}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 import re
 import sys
@@ -28,7 +27,6 @@ import policy
 BUILT = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html")) if HTML.exists() else []
 PAGES = [name for name in BUILT if name != "index.html"]  # that one only leads to the first page
 ONE = "book/01-bayes.html"
-HEAVIEST = 800_000  # bytes, gzipped, without models
 
 # --- the page's text ---------------------------------------------------------------------------------------
 
@@ -228,21 +226,6 @@ def test_page_uses_icons_that_the_book_has(name: str) -> None:
 
 
 # --- the built pages, in a browser -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_light(visit: Callable, address: str, name: str) -> None:
-    loaded = []
-    seen = visit(address, name, prepare=lambda page: page.on("response", lambda got: loaded.append(got)))
-    assert seen.complaints == []
-    weights = {}
-    for response in loaded:
-        path = urlsplit(response.url).path
-        if response.url.startswith("http") and not path.startswith("/_static/models/"):
-            weights[path] = len(gzip.compress(response.body()))
-    assert f"/{name}" in weights
-    heavy = sorted(weights.items(), key=lambda pair: -pair[1])[:6]
-    assert sum(weights.values()) <= HEAVIEST, heavy
 
 
 WATCH = """

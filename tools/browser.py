@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
@@ -105,3 +106,18 @@ def settle(page: Page) -> None:
             await Promise.all(images.map(image => image.decode().catch(() => null)));
         }"""
     )
+
+
+def violations(page: Page, within: str | None = None, impacts: Container[str] | None = None) -> list[str]:
+    """Return what axe-core finds wrong on a page or within a selector, of any impact or of some."""
+    # A colour caught half-way through a fade is nobody's contrast.
+    page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
+    # To describe each element that passes would double the time. And axe is not to fetch style sheets: a
+    # page's policy refuses that, as it should, and the complaint would be the page's.
+    options = {"resultTypes": ["violations"], "preload": False}
+    found = Axe().run(page, context=within, options=options).response["violations"]
+    return [
+        f"{wrong['id']}: {wrong['help']}: {[node['html'] for node in wrong['nodes']]}"
+        for wrong in found
+        if impacts is None or wrong["impact"] in impacts
+    ]

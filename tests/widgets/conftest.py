@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page
 
-from tools.browser import SIZES, served
+from tools.browser import SIZES, served, violations
 from tools.standalone import write_page
 from vaelib.widgets.core import Widget
 
@@ -101,8 +100,7 @@ class Played:
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong within the widget, serious or not."""
-        found = Axe().run(self.page, context=".vw").response["violations"]
-        return [f"{v['id']}: {v['help']}: {[node['html'] for node in v['nodes']]}" for v in found]
+        return violations(self.page, ".vw")
 
     def width(self) -> int:
         """How wide the page has become: no wider than the window, if nothing sticks out."""

@@ -286,7 +286,7 @@ export default {
       const means = labels.map((_, n) => code(k, 0, n));
       const deviations = labels.map((_, n) => code(k, 1, n));
       const zs = means.map((mean, n) => (latent === "mean" ? mean : mean.map((m, j) => m + deviations[n][j] * draws[n][j])));
-      const logits = part.decoder.logitsAll([...zs, ...draws.slice(labels.length)]);
+      const logits = part.decoder.logits([...zs, ...draws.slice(labels.length)]);
       let [distortion, rate] = [0, 0];
       logits.forEach((values, n) => {
         if (n < labels.length) {

@@ -79,7 +79,7 @@ function blacken(image, [ax, ay], [bx, by], pen) {
 export function judge(encoder, decoder, x, noise) {
   const { mean, logVar } = encoder.encode(x);
   const draws = noise.map((e) => mean.map((m, j) => m + Math.exp(0.5 * logVar[j]) * e[j]));
-  const logits = decoder.logitsAll(draws);
+  const logits = decoder.logits(draws);
   const distortion = -logits.reduce((sum, l) => sum + bernoulliLog(l, x), 0) / noise.length;
   const rate = unitRates(mean, logVar).reduce((a, b) => a + b, 0);
   return { mean, logVar, draws, distortion, rate, elbo: -distortion - rate, images: logits.map((l) => l.map(sigmoid)) };

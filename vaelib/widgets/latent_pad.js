@@ -79,7 +79,6 @@ export default {
       s.put({ z: [limit(x + dx / 10), limit(y + dy / 10)], held: true });
     });
 
-    const pixels = new Float64Array(decoder.pixels);
     const ts = linspace(0, 1, STRIP);
     const curve = linspace(0, 1, 49);
 
@@ -94,12 +93,13 @@ export default {
         const set = (trait) => ([x, y]) => s.put({ [trait]: [limit(x), limit(y)] });
         p.grip("start", ...a, { label: "Start of the path", step: 0.1, set: set("start"), colour: "latent" });
         p.grip("end", ...b, { label: "End of the path", step: 0.1, set: set("end"), colour: "latent" });
-        ts.forEach((t, k) => stations[k].draw(decoder.decode(between(a, b, t, way), pixels)));
+        const images = decoder.decode(Array.from(ts, (t) => between(a, b, t, way)));
+        images.forEach((image, k) => stations[k].draw(image));
       }
       p.ellipse("here", ...z, 0.02 * span, 0.02 * span, { colour: "ink", width: 2 });
       p.dot("point", ...z, { colour: "latent", radius: model.get("held") && !onPath ? 5 : 4 });
       p.done();
-      digit.draw(decoder.decode(z, pixels));
+      digit.draw(decoder.decode([z])[0]);
       const at = `(${fixed(z[0])}, ${fixed(z[1])})`;
       caption.textContent = `decoded at z = ${at}${model.get("held") && !onPath ? ", held" : ""}`;
       digit.name(`The image decoded at z = ${at}`);

@@ -8,7 +8,7 @@ const STATIONS = 5;
 const REACH = 3;
 // Rows that are decoded together, and the milliseconds after which a frame begins no more of them.
 const ROWS = 4;
-const BUDGET = 4;
+const BUDGET = 3;
 
 /** The latents of a strip: `z` with coordinate j at each of the values. */
 export const strip = (z, j, values) => Array.from(values, (value) => z.map((old, i) => (i === j ? value : old)));
@@ -67,12 +67,11 @@ export default {
     rows.forEach(({ row }) => watch.observe(row));
     s.onDispose(() => watch.disconnect());
 
-    const pixels = new Float64Array(decoder.pixels);
     let turn = 0;
     function draw() {
       const begun = performance.now();
       const z = model.get("z");
-      digit.draw(decoder.decode(z, pixels));
+      digit.draw(decoder.decode([z])[0]);
       // A strip does not depend on the coordinate that it varies: of the row that is dragged nothing changes.
       const state = (row) => String(z.map((v, i) => (i === row.j ? "" : v)));
       const due = rows.filter((row) => row.images.length && row.seen && row.drawn !== state(row));
@@ -83,7 +82,7 @@ export default {
           break;
         }
         const some = due.map((_, i) => due[(i + turn) % due.length]).slice(k, k + ROWS);
-        const decoded = decoder.decodeAll(some.flatMap(({ j }) => strip(z, j, values)));
+        const decoded = decoder.decode(some.flatMap(({ j }) => strip(z, j, values)));
         some.forEach((row, r) => {
           row.drawn = state(row);
           row.images.forEach((image, i) => image.draw(decoded[r * STATIONS + i]));

@@ -119,8 +119,8 @@ export function chart(parent, { label, height: asked = 240, xLabel = "", yLabel 
       width = Math.max(200, measured ?? parent.clientWidth);
       measured = null;
       height = asked === "square" ? width - m.left - m.right + m.top + m.bottom : asked;
-      svg.setAttribute("width", width);
-      svg.setAttribute("height", height);
+      change(svg, "width", width);
+      change(svg, "height", height);
       limits = next;
       seen = new Set();
       drawAxes();

@@ -82,63 +82,64 @@ export function encoderOf(weights) {
   };
 }
 
+// Latents that are decoded together, so that a weight is read once for all of them.
+const GROUP = 4;
+
 /** The decoder of `vaelib.models.mlp_vae` from its Weights model. */
 export function decoderOf(weights) {
   const { hidden_dim: hidden, latent_dim: latent, data_dim: pixels, activation } = weights.get("settings");
   const t = tensors(weights);
-  const units = new Float64Array(hidden);
-  const decoder = {
-    latent, pixels,
-    /** Logits of the pixels at z. */
-    logits(z, out = new Float64Array(pixels)) {
-      affine(t["hidden.weight"], t["hidden.bias"], z, units);
-      bend(units, activation);
-      affine(t["output.weight"], t["output.bias"], units, out);
-      return out;
-    },
-    /** The mean image at z: probabilities of ink. */
-    decode(z, out = new Float64Array(pixels)) {
-      decoder.logits(z, out);
-      for (let k = 0; k < pixels; k++) out[k] = sigmoid(out[k]);
-      return out;
-    },
-    /** Logits at many latents: each weight is read once for four images, each hidden unit for two pixels. */
-    logitsAll(zs) {
-      const count = zs.length;
-      const padded = Math.ceil(count / 4) * 4;
-      const a = new Float32Array(padded * hidden);
-      zs.forEach((z, n) => {
-        affine(t["hidden.weight"], t["hidden.bias"], z, units);
-        bend(units, activation);
-        a.set(units, n * hidden);
-      });
-      const out = Array.from({ length: padded }, () => new Float64Array(pixels));
-      const [w, bias] = [t["output.weight"], t["output.bias"]];
-      for (let p = 0; p < pixels; p += 2) {
-        const u = p * hidden;
-        const v = p + 1 < pixels ? u + hidden : u; // an odd last pixel is computed twice
-        for (let n = 0; n < padded; n += 4) {
-          let s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0;
-          const [a0, a1, a2, a3] = [n * hidden, (n + 1) * hidden, (n + 2) * hidden, (n + 3) * hidden];
-          for (let j = 0; j < hidden; j++) {
-            const x = w[u + j], y = w[v + j];
-            const b0 = a[a0 + j], b1 = a[a1 + j], b2 = a[a2 + j], b3 = a[a3 + j];
-            s0 += x * b0; s1 += x * b1; s2 += x * b2; s3 += x * b3;
-            t0 += y * b0; t1 += y * b1; t2 += y * b2; t3 += y * b3;
-          }
-          out[n][p] = s0; out[n + 1][p] = s1; out[n + 2][p] = s2; out[n + 3][p] = s3;
-          if (p + 1 < pixels) {
-            out[n][p + 1] = t0; out[n + 1][p + 1] = t1; out[n + 2][p + 1] = t2; out[n + 3][p + 1] = t3;
-          }
-        }
+  const [weight, bias] = [transposed(t["output.weight"], pixels, hidden), t["output.bias"]];
+  const units = Array.from({ length: GROUP }, () => new Float64Array(hidden));
+  // What is passed on of a group: the units that any of it uses, four numbers each, and where their weights begin.
+  const alive = new Float64Array(GROUP * hidden);
+  const begin = new Int32Array(hidden);
+
+  /** The logits of up to four latents, written to as many arrays: most of a widget's time is spent here. */
+  function group(zs, [out0, out1, out2, out3]) {
+    units.forEach((u, i) => {
+      if (i >= zs.length) return u.fill(0);
+      affine(t["hidden.weight"], t["hidden.bias"], zs[i], u);
+      bend(u, activation);
+    });
+    const [u0, u1, u2, u3] = units;
+    let count = 0;
+    for (let j = 0; j < hidden; j++) {
+      if (u0[j] === 0 && u1[j] === 0 && u2[j] === 0 && u3[j] === 0) continue; // ReLU leaves many so
+      begin[count] = j * pixels;
+      const l = GROUP * count++;
+      alive[l] = u0[j]; alive[l + 1] = u1[j]; alive[l + 2] = u2[j]; alive[l + 3] = u3[j];
+    }
+    // Two pixels at a time. Beyond an odd last one there is nothing: typed arrays do not keep what is written there.
+    for (let p = 0; p < pixels; p += 2) {
+      let a0 = bias[p], a1 = a0, a2 = a0, a3 = a0, b0 = bias[p + 1], b1 = b0, b2 = b0, b3 = b0;
+      for (let k = 0, l = 0; k < count; k++, l += GROUP) {
+        const w = weight[begin[k] + p], v = weight[begin[k] + p + 1];
+        const x0 = alive[l], x1 = alive[l + 1], x2 = alive[l + 2], x3 = alive[l + 3];
+        a0 += w * x0; a1 += w * x1; a2 += w * x2; a3 += w * x3;
+        b0 += v * x0; b1 += v * x1; b2 += v * x2; b3 += v * x3;
       }
-      out.length = count;
-      for (const image of out) for (let p = 0; p < pixels; p++) image[p] += bias[p];
-      return out;
-    },
-  };
-  decoder.decodeAll = (zs) => decoder.logitsAll(zs).map((image) => image.map(sigmoid));
-  return decoder;
+      out0[p] = a0; out1[p] = a1; out2[p] = a2; out3[p] = a3;
+      out0[p + 1] = b0; out1[p + 1] = b1; out2[p + 1] = b2; out3[p + 1] = b3;
+    }
+  }
+
+  /** Logits of the pixels at each of many latents. */
+  function logits(zs) {
+    const out = Array.from({ length: Math.ceil(zs.length / GROUP) * GROUP }, () => new Float64Array(pixels));
+    for (let n = 0; n < zs.length; n += GROUP) group(zs.slice(n, n + GROUP), out.slice(n, n + GROUP));
+    return out.slice(0, zs.length);
+  }
+  /** The mean images at many latents: probabilities of ink. */
+  const decode = (zs) => logits(zs).map((image) => image.map(sigmoid));
+  return { latent, logits, decode };
+}
+
+/** A matrix of so many rows and columns, stored by columns. */
+function transposed(matrix, rows, columns) {
+  const out = new Float64Array(rows * columns);
+  for (let row = 0; row < rows; row++) for (let k = 0; k < columns; k++) out[k * rows + row] = matrix[row * columns + k];
+  return out;
 }
 
 /** log p(x | z) of black and white, or grey, pixels from logits, in nats. */
