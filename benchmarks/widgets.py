@@ -2,8 +2,8 @@
 
 ``make bench-widgets`` opens the built pages in Chromium, served from this machine, and writes
 ``results/widgets.json``. A frame is timed from the input event to the end of its drawing, the wait for the
-browser left out: 100 moves of each of up to four sliders, one after the other. A widget may spread what a move
-asks of it over a few frames; how long they take together stands beside it. Run it on a quiet machine.
+browser left out: 100 moves of each of up to four sliders, one after the other. A widget may spread what a
+move asks of it over a few frames; how long they take together stands beside it. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tools.browser import HTML, chromium, pages, served, settle, violations
 RESULT = HTML.parent.parent / "results" / "widgets.json"
 SLIDERS, MOVES = 4, 100
 
-# Move a slider through its range. A move takes its event and the frames that follow: a list of times for each.
+# Move a slider through its range. A move takes its event and the frames that follow: a list of times.
 MOVE = """async ([number, moves]) => {
     const box = document.querySelector('[data-timed]');
     const root = box.querySelector('.vw');

@@ -85,11 +85,17 @@ export function judge(encoder, decoder, x, noise) {
   return { mean, logVar, draws, distortion, rate, elbo: -distortion - rate, images: logits.map((l) => l.map(sigmoid)) };
 }
 
-/** The position of the image nearest to x in squared distance, and that distance; both in units of [0, 1]. */
-export function nearest(x, images) {
+/**
+ * The position of the image nearest to x in squared distance, and that distance; both in units of [0, 1].
+ * Looked for from image `from` on: begun with a near one, such as the last frame's, the others end sooner.
+ */
+export function nearest(x, images, from = 0) {
   const scaled = Float64Array.from(x, (v) => 255 * v);
+  const count = images.length / scaled.length;
   let best = [-1, Infinity];
-  for (let start = 0, n = 0; start < images.length; start += scaled.length, n++) {
+  for (let turn = 0; turn < count; turn++) {
+    const n = (from + turn) % count;
+    const start = n * scaled.length;
     let sum = 0;
     // No image that is farther by now can come nearer.
     for (let row = 0; row < scaled.length && sum < best[1]; row += SIDE) {
@@ -251,6 +257,7 @@ export default {
     s.body.append(caption, stripe);
 
     const black = new Float64Array(SIDE * SIDE);
+    let before = 0; // the image that was nearest to the last drawing
     function draw() {
       const example = model.get("example");
       const taken = example >= 0 && example < classes.length;
@@ -281,7 +288,8 @@ export default {
       const outside = said.mean.some((m) => Math.abs(m) > span);
       [said.distortion, said.rate, said.elbo].forEach((value, k) => (rows[k].value.textContent = fixed(value, 1)));
       said.images.forEach((image, k) => samples[k].draw(image));
-      const found = nearest(x, images);
+      const found = nearest(x, images, before);
+      before = found.index;
       nearPicture.draw(images.subarray(784 * found.index, 784 * (found.index + 1)), 255);
       nearWords.textContent = taken ? `itself: a ${classes[found.index]}` : `nearest: a ${classes[found.index]}`;
       nearPicture.name(`The nearest of ${classes.length} test images, a ${classes[found.index]}`);

@@ -8,7 +8,7 @@ const STATIONS = 5;
 const REACH = 3;
 // Rows that are decoded together, and the milliseconds after which a frame begins no more of them.
 const ROWS = 4;
-const BUDGET = 3;
+const BUDGET = 2;
 
 /** The latents of a strip: `z` with coordinate j at each of the values. */
 export const strip = (z, j, values) => Array.from(values, (value) => z.map((old, i) => (i === j ? value : old)));

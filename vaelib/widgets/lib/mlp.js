@@ -137,7 +137,7 @@ export function decoderOf(weights) {
 
 /** A matrix of so many rows and columns, stored by columns. */
 function transposed(matrix, rows, columns) {
-  const out = new Float64Array(rows * columns);
+  const out = new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) for (let k = 0; k < columns; k++) out[k * rows + row] = matrix[row * columns + k];
   return out;
 }
