@@ -127,7 +127,7 @@ def violations(page: Page, within: str | None = None, strict: str | None = None)
                 }
                 block.normalize();
             }
-            for (const glyphs of document.querySelectorAll('mjx-math[aria-hidden=true]')) glyphs.replaceChildren();
+            document.querySelectorAll('mjx-math[aria-hidden=true]').forEach(math => math.replaceChildren());
         }"""
     )
     # To describe each element that passes would double the time. And axe is not to fetch style sheets: a
