@@ -188,7 +188,8 @@ export default {
         }
       }
       if (best) dial.text("best-name", target, 0.68, "σ⋆", { colour: "data", dx: 4 });
-      dial.text("wide-name", high, 0.98, "more than a pixel can be off", { colour: "theta", anchor: "end", dx: -3, dy: 6 });
+      const far = dial.sx(high) - dial.sx(low) < 420 ? "more than a pixel" : "more than a pixel can be off";
+      dial.text("wide-name", high, 0.98, far, { colour: "theta", anchor: "end", dx: -3, dy: 6 });
       const reach = LIMITS.weight.map((weight) => at + Math.log10(now.weight / weight) / 2);
       dial.handle("dial", at, 0.86, {
         label: "The decoder's σ", value: at, min: reach[1], max: reach[0], step: 0.02, colour: "theta",
