@@ -46,10 +46,12 @@ def photograph(page: Page, folder: Path = STILLS) -> list[Path]:
 
 def open_light(browser: Browser, url: str) -> Page:
     """Open a page as the stills show it: wide as the book's column, light, sharp enough for paper."""
+    # So high that no widget has to be put together from several views, with the page's header in each.
     page = browser.new_page(
-        viewport={"width": 1280, "height": 1000}, color_scheme="light", device_scale_factor=2
+        viewport={"width": 1280, "height": 3000}, color_scheme="light", device_scale_factor=2
     )
     page.goto(url)
+    page.add_style_tag(content=".bd-header, #pst-skip-link { display: none !important; }")
     return page
 
 
