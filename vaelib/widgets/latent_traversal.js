@@ -47,11 +47,10 @@ export default {
     const most = Math.max(...rates, 1e-9);
     const rows = order.map((j) => {
       const row = tag("div", { class: active[j] ? "vw-unit" : "vw-unit vw-inactive" });
-      const words = active[j] ? `${fixed(rates[j])} nats` : `${fixed(rates[j])} nats: inactive, the decoder ignores it`;
       const bar = tag("span", { class: "vw-rate", style: `--share: ${(100 * rates[j]) / most}%` });
-      row.append(tag("div", { class: "vw-unit-head" }, bar, tag("span", { class: "vw-quiet" }, words)));
+      row.append(tag("div", { class: "vw-unit-head" }, bar, tag("span", { class: "vw-quiet" }, `${fixed(rates[j])} nats`)));
       s.slider(row, "z", { label: `z${subscript(j + 1)}`, index: j, min: -4, max: 4, step: 0.05, colour: "latent" });
-      const strip = tag("div", { class: "vw-strip" });
+      const strip = active[j] ? tag("div", { class: "vw-strip" }) : tag("span", { class: "vw-quiet" }, "inactive: the decoder ignores it");
       const images = active[j]
         ? Array.from(values, (v) => picture(strip, { size: "100%", label: `At z${j + 1} = ${fixed(v, 1)}` }))
         : [];
