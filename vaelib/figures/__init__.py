@@ -1,0 +1,45 @@
+"""The book's pictures, one function each. They take numbers and give a Matplotlib figure, and train nothing.
+
+Figures are built without ``pyplot``: no global state, nothing to close. Backgrounds are transparent and
+lines mid-grey, so that one picture serves light and dark pages.
+"""
+
+from vaelib.figures.curves import Line, Panel, loss_curves, plot
+from vaelib.figures.images import manifold, reconstructions, sheet, tile
+from vaelib.figures.latents import latent_scatter
+from vaelib.figures.replay import Replay
+from vaelib.figures.style import (
+    DATA,
+    DIGITS,
+    DISTORTION,
+    ELBO,
+    INK,
+    LATENT,
+    PHI,
+    RATE,
+    THETA,
+    Picture,
+)
+
+__all__ = [
+    "DATA",
+    "DIGITS",
+    "DISTORTION",
+    "ELBO",
+    "INK",
+    "LATENT",
+    "PHI",
+    "RATE",
+    "THETA",
+    "Line",
+    "Panel",
+    "Picture",
+    "Replay",
+    "latent_scatter",
+    "loss_curves",
+    "manifold",
+    "plot",
+    "reconstructions",
+    "sheet",
+    "tile",
+]
