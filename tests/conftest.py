@@ -65,19 +65,19 @@ def visiting(
 ) -> Iterator[Visit]:
     """Open a page with a memory of its own, and leave nothing behind for the next one."""
     width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-    seen = Visit(context.new_page(), name)
-    page = seen.page
-    page.on("console", lambda said: seen.complain(said.text, said.type in {"error", "warning"}))
-    page.on("pageerror", lambda error: seen.complain(f"uncaught: {error}"))
-    page.on("requestfailed", lambda request: seen.complain(f"failed: {request.url}"))
-    page.on("response", seen.answered)
-    page.on("request", lambda request: seen.addresses.add(request.url))
-    prepare(page)
-    page.goto(f"{address}/{name}")
-    settle(page)
-    yield seen
-    context.close()
+    viewport = {"width": width, "height": height}
+    with browser.new_context(viewport=viewport, color_scheme=scheme) as context:
+        seen = Visit(context.new_page(), name)
+        page = seen.page
+        page.on("console", lambda said: seen.complain(said.text, said.type in {"error", "warning"}))
+        page.on("pageerror", lambda error: seen.complain(f"uncaught: {error}"))
+        page.on("requestfailed", lambda request: seen.complain(f"failed: {request.url}"))
+        page.on("response", seen.answered)
+        page.on("request", lambda request: seen.addresses.add(request.url))
+        prepare(page)
+        page.goto(f"{address}/{name}")
+        settle(page)
+        yield seen
 
 
 @pytest.fixture

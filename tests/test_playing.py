@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.conftest import Visit
-from tools.browser import HTML, pages, settle
+from tools.browser import HTML, pages, redrawn, settle
 from vaelib.models import VAE
 from vaelib.pretrained import load_pretrained
 from vaelib.widgets import as_the_page_has_it
@@ -73,7 +74,12 @@ def test_widget_answers_to_mouse_keyboard_and_touch(
     box.scroll_into_view_if_needed()
     states = [choices(box)]
 
-    def moved(how: str) -> None:
+    def moves(how: str, acts: Iterable[Callable[[], object]]) -> None:
+        """One act or the other moves the widget: what is moved may be at one of its ends."""
+        for act in acts:
+            act()
+            if choices(box) != states[-1]:
+                break
         settle(page)
         states.append(choices(box))
         assert states[-1] != states[-2], how
@@ -82,36 +88,26 @@ def test_widget_answers_to_mouse_keyboard_and_touch(
     control = box.locator("input[type=range]:visible, [role=slider]:visible, .vw-sheet").first
     slides = control.evaluate("node => node.localName === 'input'")
     control.focus()
-    for press in ("ArrowRight", "ArrowLeft", " "):  # one may be at its end; a sheet's pen is lowered first
-        page.keyboard.press(press)
-        if choices(box) != states[-1]:
-            break
-    moved("keyboard")
+    # A sheet's pen is lowered before it draws.
+    moves("keyboard", [partial(page.keyboard.press, press) for press in ("ArrowRight", "ArrowLeft", " ")])
     control.scroll_into_view_if_needed()
     area = control.bounding_box()
-    middle = (area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
-    if slides:
-        for share in (0.8, 0.3):
-            page.mouse.click(area["x"] + share * area["width"], middle[1])
-            if choices(box) != states[-1]:
-                break
-    else:
-        page.mouse.move(*middle)
+    x, y = area["x"] + area["width"] / 2, area["y"] + area["height"] / 2
+
+    def drag() -> None:
+        page.mouse.move(x, y)
         page.mouse.down()
-        page.mouse.move(middle[0] - 40, middle[1] + 10, steps=5)
+        page.mouse.move(x - 40, y + 10, steps=5)
         page.mouse.up()
-    moved("mouse")
+
     if slides:
-        for share in (0.6, 0.2):
-            page.touchscreen.tap(area["x"] + share * area["width"], middle[1])
-            if choices(box) != states[-1]:
-                break
+        left, width = area["x"], area["width"]
+        moves("mouse", [partial(page.mouse.click, left + share * width, y) for share in (0.8, 0.3)])
+        moves("touch", [partial(page.touchscreen.tap, left + share * width, y) for share in (0.6, 0.2)])
     else:
-        for knob in box.locator(".vw-body button:visible, .vw-body input[type=radio]:visible").all():
-            knob.tap()
-            if choices(box) != states[-1]:
-                break
-    moved("touch")
+        moves("mouse", [drag])
+        knobs = box.locator(".vw-body button:visible, .vw-body input[type=radio]:visible")
+        moves("touch", [knob.tap for knob in knobs.all()])
     box.get_by_role("button", name="Reset").click()
     first = box.evaluate("box => box.vaebook.model.get('_initial')")
     assert choices(box) == first
@@ -222,7 +218,7 @@ def drawn(box: Locator, selector: str) -> torch.Tensor:
 
 def put(page: Page, box: Locator, **traits: Any) -> None:
     box.evaluate("({ vaebook: { model } }, values) => { model.set(values); model.save_changes(); }", traits)
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    redrawn(page)
 
 
 @pytest.mark.parametrize(

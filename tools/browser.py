@@ -108,6 +108,11 @@ def settle(page: Page) -> None:
     )
 
 
+def redrawn(page: Page) -> None:
+    """Wait until what was asked for has been drawn: two frames."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def violations(page: Page, within: str | None = None, strict: str | None = None) -> list[str]:
     """Return what axe-core finds wrong on a page, or only within what a selector names.
 

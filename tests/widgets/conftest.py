@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from tools.browser import SIZES, served, violations
+from tools.browser import SIZES, redrawn, served, violations
 from tools.standalone import write_page
 from vaelib.widgets.core import Widget
 
@@ -47,9 +47,7 @@ class Played:
 
     def settle(self) -> None:
         """Wait until what was asked for has been drawn."""
-        self.page.evaluate(
-            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
+        redrawn(self.page)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Call a function that the widget's module exports; arrays come back as lists."""
@@ -87,9 +85,9 @@ class Played:
         )
         return grey
 
-    def drag(self, selector: str, dx: float, dy: float = 0) -> None:
-        """Drag the middle of what the selector finds by so many pixels."""
-        box = self.page.locator(selector).bounding_box()
+    def drag(self, mark: str, dx: float, dy: float = 0) -> None:
+        """Drag a handle of a chart by so many pixels."""
+        box = self.page.locator(f"[data-mark={mark}] .vw-grip").bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.page.mouse.move(x, y)
         self.page.mouse.down()

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from torch.distributions import Normal, Uniform, kl_divergence
 from traitlets import TraitError
 
-from tests.widgets.conftest import Opener, Played
+from tests.widgets.conftest import Opener
 from tests.widgets.drawn import Chart
 from vaelib import divergences
 from vaelib.widgets import TwoDistributions
@@ -293,25 +293,21 @@ def test_highlights_show_what_each_distance_looks_at(play: Opener) -> None:
 # --- How it is moved -------------------------------------------------------------------------------------
 
 
-def drag(played: Played, handle: str, dx: float, dy: float = 0) -> None:
-    played.drag(f"[data-mark={handle}] .vw-grip", dx, dy)
-
-
 def test_mouse_drags_means_widths_and_the_separation(play: Opener) -> None:
     played = play(TwoDistributions())
     top = Chart(played, 0)
     unit = top.per_pixel
-    drag(played, "mean-q", 50)
+    played.drag("mean-q", 50)
     assert played.get("mean_q") == pytest.approx(2 + 50 * unit, abs=0.02)
-    drag(played, "width-q", 40)
+    played.drag("width-q", 40)
     assert played.get("width_q") == pytest.approx(1 + 40 * unit, abs=0.02)
     # p's handle is at its left: outwards is wider there, too.
-    drag(played, "width-p", -40)
+    played.drag("width-p", -40)
     assert played.get("width_p") == pytest.approx(1 + 40 * unit, abs=0.02)
-    drag(played, "mean-p", -300)
+    played.drag("mean-p", -300)
     assert played.get("mean_p") == -4
     below = Chart(played, 1)
-    drag(played, "here", -60)
+    played.drag("here", -60)
     wanted = below.at("here")[0]
     assert played.get("mean_q") - played.get("mean_p") == pytest.approx(
         Chart(played, 1).at("here")[0], abs=0.01

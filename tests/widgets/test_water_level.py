@@ -219,25 +219,21 @@ def grip(played: Played, mark: str) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def drag(played: Played, mark: str, dx: float, dy: float) -> None:
-    played.drag(f"[data-mark={mark}] .vw-grip", dx, dy)
-
-
 def test_mouse_drags_the_water_on_both_axes(play: Opener) -> None:
     played = play(WaterLevel(EIGENVALUES))
     start = grip(played, "level-handle")
-    drag(played, "level-handle", 0, 40)
+    played.drag("level-handle", 0, 40)
     assert grip(played, "level-handle")[1] == pytest.approx(start[1] + 40, abs=0.6)
     assert played.get("variance") < 0.2
-    drag(played, "here", 30, 0)
+    played.drag("here", 30, 0)
     assert played.get("variance") > 0.2
-    drag(played, "unit", 200, 0)
+    played.drag("unit", 200, 0)
     assert played.get("unit") > 5
     played.set(axis="linear", variance=1.0)
     start = grip(played, "level-handle")
     # To the roof and beyond: the axis waits until the hand lets go, so the water cannot run away.
     roof = 1.15 * EIGENVALUES[0].item()
-    drag(played, "level-handle", 0, -400)
+    played.drag("level-handle", 0, -400)
     assert played.get("variance") == pytest.approx(roof, rel=5e-3)  # three digits
 
 

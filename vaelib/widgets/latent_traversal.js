@@ -74,13 +74,14 @@ export default {
       // A strip does not depend on the coordinate that it varies: of the row that is dragged nothing changes.
       const state = (row) => String(z.map((v, i) => (i === row.j ? "" : v)));
       const due = rows.filter((row) => row.images.length && row.seen && row.drawn !== state(row));
+      const queue = due.map((_, i) => due[(i + turn) % due.length]);
       // As many rows as a frame has time for, by turns, so that none waits for the hand to rest.
-      for (let k = 0; k < due.length; k += ROWS) {
+      for (let k = 0; k < queue.length; k += ROWS) {
         if (performance.now() - begun > BUDGET) {
           s.redraw();
           break;
         }
-        const some = due.map((_, i) => due[(i + turn) % due.length]).slice(k, k + ROWS);
+        const some = queue.slice(k, k + ROWS);
         const decoded = decoder.decode(some.flatMap(({ j }) => strip(z, j, values)));
         some.forEach((row, r) => {
           row.drawn = state(row);
