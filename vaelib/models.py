@@ -1,16 +1,28 @@
-"""Encoders, decoders, and the VAE that joins them. Models know nothing of how they are trained."""
+"""The VAE that joins an encoder and a decoder, and the ones that come ready. It knows nothing of training."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaelib.convolutions import ConvDecoder, ConvEncoder
 from vaelib.likelihoods import bernoulli_log_likelihood, gaussian_log_likelihood
-from vaelib.settings import Activation, Likelihood
+from vaelib.networks import (
+    LinearDecoder,
+    LinearEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    PointEncoder,
+    PriorEncoder,
+)
+from vaelib.settings import Activation, Head, Likelihood, Posterior
 
-_ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+# A decoder that may be sure of each pixel is held to what the pixels are recorded in: no deviation below a
+# grey level, lest a pixel that never changes give an infinite density.
+_LEAST_LOG_VAR = -2 * math.log(255)
 
 
 def reparameterize(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
@@ -39,145 +51,6 @@ def reparameterize(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
     return mean + torch.exp(0.5 * log_var) * noise
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator | None, gain: float = 1.0) -> nn.Linear:
-    """A linear layer that starts as PyTorch's own do, ``gain`` times as wide, drawn from ``generator``."""
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
-    bound = gain / math.sqrt(inputs)
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
-    return layer
-
-
-class MLPEncoder(nn.Module):
-    """The map from an image to the parameters of q(z | x), with one hidden layer.
-
-    Parameters
-    ----------
-    data_dim, hidden_dim, latent_dim : int
-        Widths of the layers; the last has ``2 * latent_dim`` units, the means and then the log-variances.
-    activation : {"relu", "tanh"}
-        What the hidden layer applies; the paper used tanh.
-    generator : torch.Generator, optional
-        Draws the initial weights.
-    """
-
-    def __init__(
-        self,
-        data_dim: int,
-        hidden_dim: int,
-        latent_dim: int,
-        activation: Activation,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.hidden = _linear(data_dim, hidden_dim, generator)
-        self.output = _linear(hidden_dim, 2 * latent_dim, generator)
-        self.activation = _ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (..., D) to ``mean`` and ``log_var``, each (..., J)."""
-        mean, log_var = self.output(self.activation(self.hidden(x))).chunk(2, dim=-1)
-        return mean, log_var
-
-
-class MLPDecoder(nn.Module):
-    """The map from a latent to the parameters of p(x | z), with one hidden layer.
-
-    Parameters
-    ----------
-    latent_dim, hidden_dim, data_dim : int
-        Widths of the layers.
-    activation : {"relu", "tanh"}
-        What the hidden layer applies; the last layer is linear.
-    latent_gain : float
-        How much wider than the others the layer that reads z starts.
-    generator : torch.Generator, optional
-        Draws the initial weights.
-    """
-
-    def __init__(
-        self,
-        latent_dim: int,
-        hidden_dim: int,
-        data_dim: int,
-        activation: Activation,
-        latent_gain: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.hidden = _linear(latent_dim, hidden_dim, generator, latent_gain)
-        self.output = _linear(hidden_dim, data_dim, generator)
-        self.activation = _ACTIVATIONS[activation]
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map latents (..., J) to logits or means (..., D)."""
-        output: Tensor = self.output(self.activation(self.hidden(z)))
-        return output
-
-
-class LinearEncoder(nn.Module):
-    r"""The map from an image to q(z | x) that is linear, with variances that are the same for all images.
-
-    .. math::
-
-        \mu = V (x - \bar x), \qquad \log \sigma^2 = \log d
-
-    Parameters
-    ----------
-    centre : Tensor, shape (D,)
-        :math:`\bar x`: given, not learned.
-    latent_dim : int
-        J.
-    generator : torch.Generator, optional
-        Draws the initial V; the variances begin at 1.
-    """
-
-    centre: Tensor
-
-    def __init__(self, centre: Tensor, latent_dim: int, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.register_buffer("centre", centre.clone())
-        self.weight = _narrow(latent_dim, len(centre), generator)
-        self.log_var = nn.Parameter(torch.zeros(latent_dim))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (..., D) to ``mean`` and ``log_var``, each (..., J)."""
-        mean = (x - self.centre) @ self.weight.mT
-        return mean, self.log_var.expand_as(mean)
-
-
-class LinearDecoder(nn.Module):
-    r"""The map from a latent to the mean of p(x | z) that is linear: :math:`W z + \bar x`.
-
-    Parameters
-    ----------
-    latent_dim : int
-        J.
-    centre : Tensor, shape (D,)
-        :math:`\bar x`: given, not learned.
-    generator : torch.Generator, optional
-        Draws the initial W.
-    """
-
-    centre: Tensor
-
-    def __init__(self, latent_dim: int, centre: Tensor, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.register_buffer("centre", centre.clone())
-        self.weight = _narrow(len(centre), latent_dim, generator)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map latents (..., J) to means (..., D)."""
-        return z @ self.weight.mT + self.centre
-
-
-def _narrow(rows: int, columns: int, generator: torch.Generator | None) -> nn.Parameter:
-    """A matrix whose columns, or rows, begin shorter than 1 on the side of the pixels."""
-    bound = 1 / math.sqrt(max(rows, columns))
-    return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound, generator=generator))
-
-
 class VAE(nn.Module):
     r"""A variational autoencoder with a standard normal prior and a diagonal normal q(z | x).
 
@@ -197,6 +70,11 @@ class VAE(nn.Module):
     likelihood : {"bernoulli", "gaussian"}
         A Gaussian decoder has one variance, shared by all pixels and learned with the rest:
         its logarithm is ``model.log_var``.
+    sigma : float, optional
+        The Gaussian decoder's deviation on [0, 1], held fixed.
+    pixel_variance : bool
+        The Gaussian decoder gives 2 D numbers, the means and then a log-variance for each pixel, which is
+        kept above that of one grey level.
     settings : Mapping
         What :func:`build` needs to make this model again; a checkpoint carries it.
 
@@ -212,15 +90,27 @@ class VAE(nn.Module):
         *,
         latent_dim: int,
         likelihood: Likelihood = "bernoulli",
+        sigma: float | None = None,
+        pixel_variance: bool = False,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if (sigma is not None or pixel_variance) and likelihood != "gaussian":
+            raise ValueError("sigma and pixel_variance belong to a Gaussian decoder, and this one is not")
+        if sigma is not None and pixel_variance:
+            raise ValueError("pixel_variance learns what sigma would hold fixed: give one of them")
+        if sigma is not None and not 0 < sigma < math.inf:
+            raise ValueError(f"sigma is {sigma}: it must be a positive number")
         self.encoder = encoder
         self.decoder = decoder
         self.latent_dim = latent_dim
         self.likelihood = likelihood
         self.settings = dict(settings or {})
-        self.log_var = nn.Parameter(torch.zeros(())) if likelihood == "gaussian" else None
+        self.pixel_variance = pixel_variance
+        self.log_var: nn.Parameter | None = None
+        if likelihood == "gaussian" and not pixel_variance:
+            start = 0.0 if sigma is None else 2 * math.log(sigma)
+            self.log_var = nn.Parameter(torch.tensor(start), requires_grad=sigma is None)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x): (B, D) to two of (B, J)."""
@@ -228,20 +118,28 @@ class VAE(nn.Module):
         return mean, log_var
 
     def decode(self, z: Tensor) -> Tensor:
-        """Logits (Bernoulli) or means (Gaussian) of p(x | z): (B, J) to (B, D)."""
+        """Logits (Bernoulli) or means (Gaussian) of p(x | z): (B, J) to (B, D) or (B, 2 D)."""
         output: Tensor = self.decoder(z)
         return output
 
     def log_likelihood(self, output: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, shape (B,), from what :meth:`decode` gave for z."""
-        if self.log_var is None:
+        if self.likelihood == "bernoulli":
             return bernoulli_log_likelihood(output, x)
-        return gaussian_log_likelihood(output, x, self.log_var)
+        if self.log_var is not None:
+            return gaussian_log_likelihood(output, x, self.log_var)
+        mean, raw = output.chunk(2, dim=-1)
+        return gaussian_log_likelihood(mean, x, _LEAST_LOG_VAR + F.softplus(raw - _LEAST_LOG_VAR))
+
+    def mean_of(self, output: Tensor) -> Tensor:
+        """E[x | z], shape (B, D), from what :meth:`decode` gave for z."""
+        if self.likelihood == "bernoulli":
+            return torch.sigmoid(output)
+        return output.chunk(2, dim=-1)[0] if self.pixel_variance else output
 
     def mean_image(self, z: Tensor) -> Tensor:
         """E[x | z], shape (B, D): the picture usually shown, an average and not a sample of p(x | z)."""
-        output = self.decode(z)
-        return torch.sigmoid(output) if self.likelihood == "bernoulli" else output
+        return self.mean_of(self.decode(z))
 
     def sample_prior(
         self, count: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
@@ -258,13 +156,18 @@ def mlp_vae(
     latent_dim: int = 2,
     activation: Activation = "tanh",
     likelihood: Likelihood = "bernoulli",
+    sigma: float | None = None,
+    pixel_variance: bool = False,
+    posterior: Posterior = "normal",
     latent_gain: float = 3.0,
+    init_std: float | None = None,
     generator: torch.Generator | None = None,
 ) -> VAE:
     r"""Build the MLP VAE: one hidden layer in the encoder and one in the decoder.
 
     Weights and biases start as PyTorch's linear layers do, drawn from ``generator``:
-    :math:`\mathcal U(-g/\sqrt{n}, g/\sqrt{n})` for a layer with n inputs, with g = 1.
+    :math:`\mathcal U(-g/\sqrt{n}, g/\sqrt{n})` for a layer with n inputs, with g = 1; or, given ``init_std``,
+    :math:`\mathcal N(0, g^2 s^2)`.
     The exception is the layer that reads z, with g = ``latent_gain``: at g = 1 its tanh units are nearly
     straight over all the plane that the prior covers, and much of the training goes into bending them.
 
@@ -274,31 +177,53 @@ def mlp_vae(
         Pixels, hidden units and latents; ``data_dim-hidden_dim-latent_dim-hidden_dim-data_dim``.
     activation : {"relu", "tanh"}
         Of both hidden layers; the paper used tanh.
-    likelihood : {"bernoulli", "gaussian"}
-        Of the decoder.
+    likelihood, sigma, pixel_variance
+        Of the decoder; see :class:`VAE`.
+    posterior : {"normal", "point", "prior"}
+        What q(z | x) is: a normal distribution; a point, which makes a plain autoencoder; or the prior, which
+        leaves a generator without an encoder.
     latent_gain : float
         g of the layer that reads z; 1 for PyTorch's own start.
+    init_std : float, optional
+        s; the paper drew from a normal distribution.
     generator : torch.Generator, optional
         On the CPU. The same seed gives the same weights; without one, PyTorch's global generator draws.
 
     Raises
     ------
     ValueError
-        If a width is below 1, the gain is not positive, or a name is unknown.
+        If a width is below 1, the gain or a deviation is not positive, or a name is unknown.
     """
-    for name, width in {"data_dim": data_dim, "hidden_dim": hidden_dim, "latent_dim": latent_dim}.items():
-        if width < 1:
-            raise ValueError(f"{name} is {width}: a layer needs at least one unit")
-    if not 0 < latent_gain < math.inf:
-        raise ValueError(f"latent_gain is {latent_gain}: it must be a positive number")
-    for value, known in ((activation, get_args(Activation)), (likelihood, get_args(Likelihood))):
-        if value not in known:
-            raise ValueError(f"{value!r} is not one of {', '.join(known)}")
+    _check_widths(data_dim=data_dim, hidden_dim=hidden_dim, latent_dim=latent_dim)
+    for name, number in {"latent_gain": latent_gain, "init_std": init_std}.items():
+        if number is not None and not 0 < number < math.inf:
+            raise ValueError(f"{name} is {number}: it must be a positive number")
+    _check_names((activation, Activation), (likelihood, Likelihood), (posterior, Posterior))
+    encoder: nn.Module = PriorEncoder(latent_dim)
+    if posterior == "normal":
+        encoder = MLPEncoder(
+            data_dim, hidden_dim, 2 * latent_dim, activation, std=init_std, generator=generator
+        )
+    elif posterior == "point":
+        encoder = PointEncoder(
+            data_dim, hidden_dim, latent_dim, activation, std=init_std, generator=generator
+        )
+    decoder = MLPDecoder(
+        latent_dim,
+        hidden_dim,
+        2 * data_dim if pixel_variance else data_dim,
+        activation,
+        gain=latent_gain,
+        std=init_std,
+        generator=generator,
+    )
     return VAE(
-        MLPEncoder(data_dim, hidden_dim, latent_dim, activation, generator),
-        MLPDecoder(latent_dim, hidden_dim, data_dim, activation, latent_gain, generator),
+        encoder,
+        decoder,
         latent_dim=latent_dim,
         likelihood=likelihood,
+        sigma=sigma,
+        pixel_variance=pixel_variance,
         settings={
             "architecture": "mlp",
             "data_dim": data_dim,
@@ -306,9 +231,98 @@ def mlp_vae(
             "latent_dim": latent_dim,
             "activation": activation,
             "likelihood": likelihood,
+            "sigma": sigma,
+            "pixel_variance": pixel_variance,
+            "posterior": posterior,
             "latent_gain": latent_gain,
+            "init_std": init_std,
         },
     )
+
+
+def conv_vae(
+    *,
+    data_dim: int = 1024,
+    encoder_channels: Sequence[int] = (32, 64, 64, 64),
+    decoder_channels: Sequence[int] = (64, 64, 32, 32),
+    latent_dim: int = 2,
+    batch_norm: bool = True,
+    head: Head = "linear",
+    likelihood: Likelihood = "gaussian",
+    sigma: float | None = None,
+    generator: torch.Generator | None = None,
+) -> VAE:
+    r"""Build the convolutional VAE: strided convolutions down to q(z | x), transposed ones back up.
+
+    Each of the encoder's convolutions halves the side of the picture,
+    :math:`n \mapsto \lceil n / 2 \rceil`, and each of the decoder's transposed ones undoes that. Inside,
+    pixels are on [-1, 1]; images come and go on [0, 1], as everywhere here.
+
+    Parameters
+    ----------
+    data_dim : int
+        Pixels of a square picture.
+    encoder_channels, decoder_channels : sequence of int
+        Widths of the layers.
+    latent_dim : int
+        J.
+    batch_norm : bool
+        Normalize over the batch after each convolution but the last of the decoder.
+    head : {"linear", "convolution"}
+        How the smallest picture becomes latents and back: by a linear layer, or by one more convolution.
+    likelihood, sigma
+        Of the decoder; see :class:`VAE`.
+    generator : torch.Generator, optional
+        On the CPU. The same seed gives the same weights; without one, PyTorch's global generator draws.
+
+    Raises
+    ------
+    ValueError
+        If the picture is not square, the layers do not fit it, or a name is unknown.
+
+    References
+    ----------
+    Dumoulin and Visin (2016), sections 2 and 4.
+    """
+    _check_widths(data_dim=data_dim, latent_dim=latent_dim)
+    _check_names((head, Head), (likelihood, Likelihood))
+    side = math.isqrt(data_dim)
+    if side * side != data_dim:
+        raise ValueError(f"{data_dim} pixels do not make a square picture")
+    return VAE(
+        ConvEncoder(
+            side, encoder_channels, latent_dim, batch_norm=batch_norm, head=head, generator=generator
+        ),
+        ConvDecoder(
+            latent_dim, side, decoder_channels, batch_norm=batch_norm, head=head, generator=generator
+        ),
+        latent_dim=latent_dim,
+        likelihood=likelihood,
+        sigma=sigma,
+        settings={
+            "architecture": "conv",
+            "data_dim": data_dim,
+            "encoder_channels": list(encoder_channels),
+            "decoder_channels": list(decoder_channels),
+            "latent_dim": latent_dim,
+            "batch_norm": batch_norm,
+            "head": head,
+            "likelihood": likelihood,
+            "sigma": sigma,
+        },
+    )
+
+
+def _check_widths(**widths: int) -> None:
+    for name, width in widths.items():
+        if width < 1:
+            raise ValueError(f"{name} is {width}: a layer needs at least one unit")
+
+
+def _check_names(*chosen: tuple[str, Any]) -> None:
+    for value, literal in chosen:
+        if value not in get_args(literal):
+            raise ValueError(f"{value!r} is not one of {', '.join(get_args(literal))}")
 
 
 def linear_vae(
@@ -346,19 +360,18 @@ def linear_vae(
     ----------
     Book: eq-linear-terms. :mod:`vaelib.linear` has the solution. Lucas et al. (2019).
     """
-    for name, width in {"data_dim": data_dim, "latent_dim": latent_dim}.items():
-        if width < 1:
-            raise ValueError(f"{name} is {width}: a layer needs at least one unit")
+    _check_widths(data_dim=data_dim, latent_dim=latent_dim)
     if variance is not None and not 0 < variance < math.inf:
         raise ValueError(f"variance is {variance}: it must be a positive number")
     centre = torch.zeros(data_dim) if centre is None else centre.float()
     if centre.shape != (data_dim,):
         raise ValueError(f"centre has shape {tuple(centre.shape)}: an image has ({data_dim},)")
-    model = VAE(
+    return VAE(
         LinearEncoder(centre, latent_dim, generator),
         LinearDecoder(latent_dim, centre, generator),
         latent_dim=latent_dim,
         likelihood="gaussian",
+        sigma=None if variance is None else math.sqrt(variance),
         settings={
             "architecture": "linear",
             "data_dim": data_dim,
@@ -366,12 +379,9 @@ def linear_vae(
             "variance": variance,
         },
     )
-    if variance is not None:
-        model.log_var = nn.Parameter(torch.tensor(math.log(variance)), requires_grad=False)
-    return model
 
 
-_BUILDERS: dict[str, Callable[..., VAE]] = {"mlp": mlp_vae, "linear": linear_vae}
+_BUILDERS: dict[str, Callable[..., VAE]] = {"mlp": mlp_vae, "conv": conv_vae, "linear": linear_vae}
 
 
 def build(settings: Mapping[str, Any]) -> VAE:
