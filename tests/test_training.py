@@ -142,7 +142,7 @@ def test_patience_judges_by_the_objective_that_is_trained(monkeypatch: pytest.Mo
 
     def played(*_: object, **__: object) -> Evaluation:
         distortion, rate = next(measured)
-        return Evaluation(-distortion - rate, distortion, rate, 1.0, 10)
+        return Evaluation(-distortion - rate, distortion, rate, 1.0, 10, 5.0)
 
     monkeypatch.setattr(training, "evaluate", played)
     recipe = Recipe(epochs=5, patience=2, beta=5.0)

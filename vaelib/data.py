@@ -1,10 +1,13 @@
 """MNIST and Fashion-MNIST as tensors: held in memory once, as bytes, and made into numbers on demand."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vaelib import sources
@@ -20,7 +23,8 @@ class Images:
     Parameters
     ----------
     pixels : Tensor (N, 784), uint8
-        Grey values, 0 (paper) to 255 (ink), rows of the image one after another.
+        Grey values, 0 (paper) to 255 (ink), rows of the image one after another. Other squares than those of
+        28 pixels a side will do.
     labels : Tensor (N,), int64
         Class of each image, 0 to 9.
 
@@ -35,9 +39,11 @@ class Images:
 
     def __post_init__(self) -> None:
         count = self.labels.shape[0] if self.labels.ndim == 1 else "N"
+        width = self.pixels.shape[-1] if self.pixels.ndim else 0
+        pixels = width if width and math.isqrt(width) ** 2 == width else PIXELS
         for name, tensor, shape, dtype in (
             ("labels", self.labels, (count,), torch.int64),
-            ("pixels", self.pixels, (count, PIXELS), torch.uint8),
+            ("pixels", self.pixels, (count, pixels), torch.uint8),
         ):
             if tuple(tensor.shape) != shape or tensor.dtype != dtype:
                 expected = str(shape).replace("'", "")
@@ -63,6 +69,21 @@ class Images:
         Tensor (N, 784), float32
         """
         return self.pixels.to(torch.float32).div_(255)
+
+    def framed(self, side: int) -> "Images":
+        """Return the same images in the middle of paper of ``side`` pixels a side.
+
+        Raises
+        ------
+        DataError
+            If the paper is smaller, or the images would not lie in its middle.
+        """
+        old = math.isqrt(self.pixels.shape[1])
+        margin, odd = divmod(side - old, 2)
+        if margin < 0 or odd:
+            raise DataError(f"images of side {old} do not lie in the middle of {side} by {side} pixels")
+        framed = F.pad(self.pixels.view(-1, old, old), [margin] * 4)
+        return Images(framed.flatten(1), self.labels)
 
     def to(self, device: torch.device | str) -> "Images":
         """Return the same images on another device."""
@@ -168,3 +189,37 @@ def split(images: Images, held_out: int, *, seed: int = 0) -> tuple[Images, Imag
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     kept = len(images) - held_out
     return images[order[:kept]], images[order[kept:]]
+
+
+class Parts(NamedTuple):
+    """What is trained on, what is chosen on, and what is reported on."""
+
+    train: Images
+    validation: Images
+    test: Images
+
+
+def parts(train: Images, test: Images, *, validation: int, mixed: bool = False, seed: int = 0) -> Parts:
+    """Hold out validation images from the training set, or mix both sets and split them anew.
+
+    Parameters
+    ----------
+    train, test : Images
+        As they were published.
+    validation : int
+        How many to hold out; 0 for none.
+    mixed : bool
+        Throw both sets together and split at random: as many test images as before, but others. Numbers on
+        such a test set do not compare with those on the published one, of which most is trained on.
+    seed : int
+        The same seed gives the same parts on every machine.
+
+    Raises
+    ------
+    DataError
+        If nothing is left to train on.
+    """
+    if mixed:
+        both = Images(torch.cat([train.pixels, test.pixels]), torch.cat([train.labels, test.labels]))
+        train, test = split(both, len(test), seed=seed)
+    return Parts(*split(train, validation, seed=seed), test)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from vaelib.data import Images
+from vaelib.divergences import gaussian_kl
 from vaelib.models import VAE, reparameterize
-from vaelib.objectives import ElboTerms, elbo_terms, terms_of
+from vaelib.objectives import ElboTerms, terms_of
 
 # Large enough to keep the cores busy, small enough for 784 pixels of 1,000 images to stay in cache.
 BATCH = 1000
@@ -20,7 +21,8 @@ class Evaluation(NamedTuple):
     """Means over a set of images, in nats for each image.
 
     ``standard_error`` is that of ``elbo``: the deviation over images and draws, divided by the root of
-    their number.
+    their number. ``squared_error`` is that of E[x | z] on [0, 1], summed over the pixels, at the same draws:
+    unlike the distortion it means the same whatever the likelihood.
     """
 
     elbo: float
@@ -28,6 +30,11 @@ class Evaluation(NamedTuple):
     rate: float
     standard_error: float
     images: int
+    squared_error: float
+
+    def weighted(self, beta: float) -> float:
+        """``-(distortion + beta * rate)``, what is trained and chosen by; at 0 any rate is free."""
+        return -(self.distortion + beta * self.rate) if beta else -self.distortion
 
 
 class Reconstruction(NamedTuple):
@@ -50,16 +57,24 @@ def _evaluating(model: VAE) -> Iterator[torch.device]:
 
 
 def _by_batch(
-    model: VAE, images: Images, compute: Callable[[Tensor], tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
-    """Both results of ``compute`` for every image, in the order of the images, on the CPU."""
+    model: VAE, images: Images, compute: Callable[[Tensor], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """All results of ``compute`` for every image, in the order of the images, on the CPU."""
     with _evaluating(model) as device:
         batches = [
             compute(images[start : start + BATCH].to(device).floats())
             for start in range(0, len(images), BATCH)
         ]
-    first, second = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
-    return first, second
+    return tuple(torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+
+
+def _through(model: VAE, x: Tensor, generator: torch.Generator | None) -> Reconstruction:
+    """Encode, draw one z for each image, decode: the picture and the terms of that draw."""
+    mean, log_var = model.encode(x)
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    output = model.decode(reparameterize(mean, log_var, noise))
+    terms = ElboTerms(model.log_likelihood(output, x), gaussian_kl(mean, log_var))
+    return Reconstruction(model.mean_of(output), terms)
 
 
 def image_terms(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> ElboTerms:
@@ -78,7 +93,7 @@ def image_terms(model: VAE, images: Images, *, generator: torch.Generator | None
     ElboTerms
         Of shape (N,), on the CPU.
     """
-    return ElboTerms(*_by_batch(model, images, lambda x: elbo_terms(model, x, generator=generator)))
+    return ElboTerms(*_by_batch(model, images, lambda x: _through(model, x, generator).terms))
 
 
 def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> Evaluation:
@@ -106,9 +121,13 @@ def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = 
     ----------
     Book: eq-elbo.
     """
-    terms = image_terms(model, images, generator=generator)
+
+    def measure(x: Tensor) -> tuple[Tensor, ...]:
+        picture, terms = _through(model, x, generator)
+        return *terms, (x - picture).square().sum(-1)
+
     # float64 for the one mean over all images: 10,000 numbers near 150 lose digits in float32.
-    log_likelihood, kl = (term.double() for term in terms)
+    log_likelihood, kl, squared = (each.double() for each in _by_batch(model, images, measure))
     elbo = log_likelihood - kl
     count = len(images)
     deviation = elbo.std().item() if count > 1 else math.nan
@@ -118,6 +137,7 @@ def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = 
         rate=kl.mean().item(),
         standard_error=deviation / math.sqrt(count),
         images=count,
+        squared_error=squared.mean().item(),
     )
 
 
@@ -178,7 +198,8 @@ def refine(
 
 def encode(model: VAE, images: Images) -> tuple[Tensor, Tensor]:
     """Mean and log-variance of q(z | x) for every image, each (N, J), on the CPU."""
-    return _by_batch(model, images, model.encode)
+    mean, log_var = _by_batch(model, images, model.encode)
+    return mean, log_var
 
 
 def decode(model: VAE, z: Tensor) -> Tensor:
@@ -203,9 +224,5 @@ def reconstruct(model: VAE, images: Images, *, generator: torch.Generator | None
         On the CPU; the picture and the terms belong to the same draw.
     """
     with _evaluating(model) as device:
-        x = images.to(device).floats()
-        mean, log_var = model.encode(x)
-        noise = torch.randn(mean.shape, generator=generator, device=device)
-        terms = elbo_terms(model, x, noise=noise)
-        picture = model.mean_image(reparameterize(mean, log_var, noise))
+        picture, terms = _through(model, images.to(device).floats(), generator)
     return Reconstruction(picture.cpu(), ElboTerms(*(term.cpu() for term in terms)))

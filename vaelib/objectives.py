@@ -42,8 +42,11 @@ class ElboTerms(NamedTuple):
         return self.kl
 
     def weighted(self, beta: float) -> Tensor:
-        """The beta-VAE's objective, ``log_likelihood - beta * kl``, shape (B,); the ELBO where beta is 1."""
-        return self.log_likelihood - beta * self.kl
+        """The beta-VAE's objective, ``log_likelihood - beta * kl``, shape (B,); the ELBO where beta is 1.
+
+        At 0 the KL term is left out, since it may be infinite: a plain autoencoder's is.
+        """
+        return self.log_likelihood - beta * self.kl if beta else self.log_likelihood
 
 
 def elbo_terms(
@@ -114,6 +117,29 @@ def terms_of(model: VAE, x: Tensor, mean: Tensor, log_var: Tensor, noise: Tensor
     output = model.decode(reparameterize(mean, log_var, draws).flatten(0, 1))
     log_likelihood = model.log_likelihood(output, x.expand(len(draws), *x.shape).flatten(0, 1))
     return ElboTerms(log_likelihood.view(len(draws), -1).mean(0), gaussian_kl(mean, log_var))
+
+
+def floored_kl(mean: Tensor, log_var: Tensor, free_bits: float) -> Tensor:
+    r"""KL term in which the first nats of each latent cost nothing, shape (B,).
+
+    .. math::
+
+        \sum_{j=1}^{J} \max\bigl(\lambda, \mathrm{KL}(q(z_j \mid x) \,\|\, p(z_j))\bigr)
+
+    A latent that says less than :math:`\lambda` feels no pull towards the prior. The maximum is taken image
+    by image; Kingma et al. take it of the mean over a batch, which would make the loss depend on the batch.
+
+    Parameters
+    ----------
+    mean, log_var : Tensor, shape (B, J)
+    free_bits : float
+        :math:`\lambda`, in nats, whatever its name says.
+
+    References
+    ----------
+    Book: eq-gaussian-kl. Kingma et al. (2016), equation (15).
+    """
+    return gaussian_kl(mean[..., None], log_var[..., None]).clamp(min=free_bits).sum(-1)
 
 
 def importance_weighted_bound(

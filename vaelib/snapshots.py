@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaelib import __version__
 from vaelib.checkpoints import read_tensors
-from vaelib.data import PIXELS, Images
+from vaelib.data import Images
 from vaelib.divergences import gaussian_kl
 from vaelib.errors import CheckpointError, TrainingError
 from vaelib.evaluation import decode, encode, evaluate
@@ -80,13 +80,14 @@ class Snapshots:
     def __post_init__(self) -> None:
         moments, count, pictures = len(self.history) + 1, self.labels.numel(), self.shown.numel()
         latents = self.rates.shape[-1] if self.rates.ndim else 0
+        pixels = self.reconstructions.shape[-1] if self.reconstructions.ndim else 0
         for name, shape, dtype in (
             ("labels", (count,), torch.uint8),
             ("means", (moments, count, latents), torch.float32),
             ("rates", (moments, latents), torch.float32),
             ("shown", (pictures,), torch.int64),
-            ("originals", (pictures, PIXELS), torch.uint8),
-            ("reconstructions", (moments, pictures, PIXELS), torch.uint8),
+            ("originals", (pictures, pixels), torch.uint8),
+            ("reconstructions", (moments, pictures, pixels), torch.uint8),
         ):
             tensor: Tensor = getattr(self, name)
             if tuple(tensor.shape) != shape or tensor.dtype != dtype:

@@ -18,9 +18,10 @@ from vaelib.evaluation import evaluate
 from vaelib.files import write_atomically
 from vaelib.history import Epoch, history_csv
 from vaelib.models import VAE
-from vaelib.objectives import elbo_terms
+from vaelib.objectives import ElboTerms, floored_kl, terms_of
 from vaelib.settings import Recipe
 
+BEST_FILE = "best.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 HISTORY_FILE = "history.csv"
 
@@ -51,15 +52,49 @@ def learning_rate_at(step: float, total: float, warmup: float, recipe: Recipe) -
     return recipe.learning_rate * rise * fall
 
 
+def beta_at(step: float, warmup: float, recipe: Recipe) -> float:
+    r"""Weight of the KL term at the given step: a linear rise, then level ground.
+
+    .. math::
+
+        \beta(t) = \beta \min\!\left(1, \frac{t}{w}\right)
+
+    Parameters
+    ----------
+    step, warmup : float
+        t and w; the steps count from 1.
+    recipe : Recipe
+
+    References
+    ----------
+    Sønderby et al. (2016), section 2.3; Bowman et al. (2016), section 3.1.
+    """
+    return recipe.beta * (min(1.0, step / warmup) if warmup > 0 else 1.0)
+
+
+def optimizer_for(model: VAE, recipe: Recipe) -> torch.optim.Optimizer:
+    """Make the optimiser that a recipe names, fused where PyTorch can."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    fused = trained[0].device.type != "mps"
+    if recipe.optimizer == "adagrad":
+        return torch.optim.Adagrad(
+            trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+        )
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+
+
 def fit(
     model: VAE,
     train: Images,
     recipe: Recipe | None = None,
     *,
     held_out: Images | None = None,
+    keep_best: bool = True,
     folder: Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    on_step: Callable[[int, int, ElboTerms], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     before_saving: Callable[[list[Epoch]], None] | None = None,
 ) -> list[Epoch]:
@@ -70,7 +105,8 @@ def fit(
         \max_{\theta, \phi} \; \frac{1}{|B|} \sum_{i \in B}
         \left( \log p_\theta(x_i \mid z_i) - \beta \, \mathrm{KL}(q_\phi(z \mid x_i) \,\|\, p(z)) \right)
 
-    Every image is seen once an epoch, in an order drawn anew; the last batch may be smaller. The same
+    Every image is seen once an epoch, in an order drawn anew; the last batch may be smaller, or, with
+    ``recipe.drop_last``, is left out. The same
     model, images, recipe and device give the same weights, to the bit on a CPU with as many threads.
 
     Parameters
@@ -82,15 +118,19 @@ def fit(
         The default one if not given.
     held_out : Images, optional
         Measured after every epoch, with the same noise each time; needed for ``patience``. What it chooses
-        is chosen on it: do not give the test set together with ``patience``.
+        is chosen on it: do not give the test set together with ``patience`` or ``keep_best``.
+    keep_best : bool
+        With held-out images and a folder, keep the weights that did best on them so far, too.
     folder : Path, optional
         After every epoch ``checkpoint.safetensors`` (all that a resumed run needs), ``model.safetensors``
-        (the weights worth keeping so far) and ``history.csv`` are replaced there, each in one step. Made if
-        missing.
+        (the last weights, or with ``patience`` the best), ``best.safetensors`` and ``history.csv`` are
+        replaced there, each in one step. Made if missing.
     resume : bool
         Go on from the checkpoint in ``folder``, to exactly where an uninterrupted run would have come.
     progress : bool
         Show a progress bar on standard error.
+    on_step : callable, optional
+        Called after each step with the epoch, the step in it, both from 1, and the step's detached terms.
     on_epoch : callable, optional
         Called with each new :class:`Epoch`.
     before_saving : callable, optional
@@ -105,7 +145,8 @@ def fit(
     Raises
     ------
     TrainingError
-        If there are no images, ``patience`` has nothing to measure, or the objective stops being finite.
+        If there are no images, ``patience`` has nothing to measure, the KL term is infinite and has a weight,
+        or the objective stops being finite.
     CheckpointError
         If there is nothing to resume from, or it belongs to another run.
 
@@ -126,7 +167,7 @@ def fit(
     device = next(model.parameters()).device
     train = train.to(device)
     held_out = held_out.to(device) if held_out is not None else None
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=device.type != "mps")
+    optimizer = optimizer_for(model, recipe)
     generator = torch.Generator(device).manual_seed(recipe.seed)
     run = {"recipe": dataclasses.asdict(recipe), "train_images": len(train), "device": device.type}
     history: list[Epoch] = []
@@ -134,10 +175,17 @@ def fit(
 
     if resume and folder is not None:
         history, best = _restore(folder, model, optimizer, generator, run)
-    steps = math.ceil(len(train) / recipe.batch_size)
+    steps = len(train) / recipe.batch_size
+    steps = math.floor(steps) if recipe.drop_last else math.ceil(steps)
+    if steps == 0:
+        raise TrainingError(
+            f"a batch of {recipe.batch_size} is more than the {len(train)} training images, and drop_last "
+            "leaves out what is smaller: lower batch_size"
+        )
+    seen = min(len(train), steps * recipe.batch_size)
     bar = tqdm(
-        total=recipe.epochs * len(train),
-        initial=len(history) * len(train),
+        total=recipe.epochs * seen,
+        initial=len(history) * seen,
         unit="img",
         unit_scale=True,
         disable=not progress,
@@ -148,12 +196,16 @@ def fit(
                 break
             bar.set_description(f"epoch {epoch}/{recipe.epochs}", refresh=False)
             start = time.perf_counter()
-            log_likelihood, kl = _train_epoch(model, train, recipe, optimizer, generator, epoch, steps, bar)
+            log_likelihood, kl = _train_epoch(
+                model, train, recipe, optimizer, generator, epoch, steps, bar, on_step
+            )
             seconds = time.perf_counter() - start
-            if not math.isfinite(log_likelihood - kl):
+            # An infinite KL term that nobody pays for is a plain autoencoder's.
+            if not math.isfinite(log_likelihood - kl if recipe.beta else log_likelihood):
                 raise TrainingError(
                     f"the ELBO became {log_likelihood - kl} in epoch {epoch}: lower the learning rate "
-                    f"(it was {recipe.learning_rate:g}) or lengthen the warm-up"
+                    f"(it was {recipe.learning_rate:g}) or lengthen the warm-up; a posterior that is a point "
+                    "needs a KL weight of 0"
                 )
             measured = None
             if held_out is not None:
@@ -173,8 +225,8 @@ def fit(
                     seconds=seconds,
                 )
             )
-            if measured is not None and recipe.patience is not None:
-                objective = -(measured.distortion + recipe.beta * measured.rate)
+            if measured is not None and (keep_best or recipe.patience is not None):
+                objective = measured.weighted(recipe.beta)
                 if objective > best.objective:
                     best = _Best.of(model, epoch=epoch, objective=objective)
             if before_saving is not None:
@@ -199,27 +251,38 @@ def _train_epoch(
     epoch: int,
     steps: int,
     bar: "tqdm[Any]",
+    on_step: Callable[[int, int, ElboTerms], None] | None,
 ) -> tuple[float, float]:
     """Run one epoch; the mean log-likelihood and KL over its images, as they were met."""
     model.train()
     device = train.pixels.device
     shuffled = train[torch.randperm(len(train), generator=generator, device=device)]
-    sums = []
-    for step in range(steps):
+    sums, seen = [], 0
+    for step in range(1, steps + 1):
+        now = (epoch - 1) * steps + step
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(
-                (epoch - 1) * steps + step + 1, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe
-            )
-        x = shuffled[step * recipe.batch_size : (step + 1) * recipe.batch_size].floats()
-        terms = elbo_terms(model, x, generator=generator)
-        loss = -terms.weighted(recipe.beta).mean()
+            group["lr"] = learning_rate_at(now, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe)
+        beta = beta_at(now, recipe.beta_warmup_epochs * steps, recipe)
+        x = shuffled[(step - 1) * recipe.batch_size : step * recipe.batch_size].floats()
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            mean, log_var = model.encode(x)
+            noise = torch.randn(mean.shape, generator=generator, device=device)
+            terms = terms_of(model, x, mean, log_var, noise)
+        priced = terms
+        if recipe.free_bits > 0:
+            priced = terms._replace(kl=floored_kl(mean, log_var, recipe.free_bits))
+        loss = -priced.weighted(beta).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         # Kept on the device: reading a number after each step would make a GPU wait for it.
-        sums.append(torch.stack([terms.log_likelihood.detach().sum(), terms.kl.detach().sum()]))
+        terms = ElboTerms(*(term.detach() for term in terms))
+        sums.append(torch.stack([term.sum() for term in terms]))
+        seen += len(x)
         bar.update(len(x))
-    log_likelihood, kl = (torch.stack(sums).cpu().double().sum(0) / len(train)).tolist()
+        if on_step is not None:
+            on_step(epoch, step, terms)
+    log_likelihood, kl = (torch.stack(sums).cpu().double().sum(0) / seen).tolist()
     return log_likelihood, kl
 
 
@@ -245,18 +308,18 @@ def _store(
     best: _Best,
 ) -> None:
     """Write the run's state: the checkpoint last, since it is what a resumed run believes."""
-    selecting = run["recipe"]["patience"] is not None
-    if not selecting or best.epoch == len(history):
-        checkpoints.save(
-            folder / checkpoints.MODEL_FILE, model, record={**run, "epoch": history[-1]._asdict()}
-        )
+    record = {**run, "epoch": history[-1]._asdict()}
+    if best.epoch == len(history):
+        checkpoints.save(folder / BEST_FILE, model, record=record)
+    if run["recipe"]["patience"] is None or best.epoch == len(history):
+        checkpoints.save(folder / checkpoints.MODEL_FILE, model, record=record)
     write_atomically(folder / HISTORY_FILE, history_csv(history).encode())
     moments = {
         f"optimizer.{index}.{name}": tensor
         for index, state in optimizer.state_dict()["state"].items()
         for name, tensor in state.items()
     }
-    kept = {f"best.{name}": tensor for name, tensor in best.weights.items()} if selecting else {}
+    kept = {f"best.{name}": tensor for name, tensor in best.weights.items()} if best.epoch else {}
     checkpoints.save(
         folder / CHECKPOINT_FILE,
         model,
