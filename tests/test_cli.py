@@ -16,7 +16,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image, ImageSequence
 
-from vaelib import checkpoints, cli, figures, movies, snapshots, training
+from vaelib import checkpoints, cli, figures, movies, runs, snapshots, training
+from vaelib.cli.options import DATASETS
 from vaelib.data import Images
 from vaelib.errors import VaelibError
 from vaelib.history import Epoch
@@ -27,7 +28,10 @@ SMALL = ["--hidden-dim", "16", "--epochs", "2", "--batch-size", "500", "--device
 PICTURES = {
     "losses.png", "reconstructions.png", "samples.png", "latent-mean.png", "latent-std.png", "manifold.png",
 }  # fmt: skip
-FILES = {"config.json", "history.csv", "checkpoint.safetensors", "model.safetensors", "metrics.json"}
+FILES = {
+    "config.json", "history.csv", "checkpoint.safetensors", "model.safetensors", "best.safetensors",
+    "metrics.json", "train.log",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -234,7 +238,7 @@ def test_interrupted_training_resumes_to_the_same_result(run: Path, tmp_path: Pa
 def test_a_run_with_snapshots_is_the_run_without_and_resumes_to_the_same_file(
     run: Path, tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_draw_run", lambda *_: None)  # seconds, and not what is asked here
+    monkeypatch.setattr(runs, "_draw", lambda *_: None)  # seconds, and not what is asked here
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert vaelib("train", "--out", whole, *SMALL, "--snapshots").code == 0
     ours, theirs = (checkpoints.load(folder).model.state_dict() for folder in (whole, run))
@@ -387,7 +391,7 @@ def test_a_bare_command_shows_the_help(vaelib: Shell) -> None:
 
 
 def test_defaults_of_the_command_are_those_of_the_module() -> None:
-    defaults = {option.name: option.default for option in cli.train.params}
+    defaults = {option.name: option.default for option in cli.cli.commands["train"].params}
     for name, value in dataclasses.asdict(Recipe()).items():
         assert defaults[name] == value, name
     for name, parameter in inspect.signature(mlp_vae).parameters.items():
@@ -397,7 +401,7 @@ def test_defaults_of_the_command_are_those_of_the_module() -> None:
 def test_datasets_of_the_command_are_those_of_the_module() -> None:
     from vaelib import sources
 
-    assert set(cli.DATASETS) == set(sources.DATASETS)
+    assert set(DATASETS) == set(sources.DATASETS)
 
 
 # What does not

@@ -19,3 +19,7 @@ class TrainingError(VaelibError):
 
 class DeviceError(VaelibError):
     """The device is unknown, or this machine does not have it."""
+
+
+class SettingsError(VaelibError):
+    """A setting is unknown, or contradicts another one."""

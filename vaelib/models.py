@@ -107,10 +107,12 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.settings = dict(settings or {})
         self.pixel_variance = pixel_variance
-        self.log_var: nn.Parameter | None = None
-        if likelihood == "gaussian" and not pixel_variance:
-            start = 0.0 if sigma is None else 2 * math.log(sigma)
-            self.log_var = nn.Parameter(torch.tensor(start), requires_grad=sigma is None)
+        self.log_var: Tensor | None = None
+        if likelihood == "gaussian" and sigma is not None:
+            del self.log_var
+            self.register_buffer("log_var", torch.tensor(2 * math.log(sigma)))
+        elif likelihood == "gaussian" and not pixel_variance:
+            self.log_var = nn.Parameter(torch.zeros(()))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x): (B, D) to two of (B, J)."""
