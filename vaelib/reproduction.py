@@ -1,5 +1,6 @@
 """Published figures trained again: runs that go on where they stopped, and ``results/NAME.json`` of them."""
 
+import csv
 import datetime
 import json
 import logging
@@ -11,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from vaelib import __version__, presets
+from vaelib.evaluation import Evaluation
 from vaelib.runs import CONFIG_FILE, METRICS_FILE, execute, write_json
+from vaelib.training import HISTORY_FILE
 from vaelib.units import squared_error_on_unit_range
 
 log = logging.getLogger("vaelib")
+
+_NOT_OF_THE_RUN = {"seed", "device", "folder", "vaelib", "tag", "snapshots", "tensorboard", "log_interval"}
 
 
 def reproduce(
@@ -89,24 +95,45 @@ def own_loss(loss: Mapping[str, float] | None, metrics: Mapping[str, Any], data_
 def _add(path: Path, name: str, run: str, seed: int, folder: Path, changed: Mapping[str, Any]) -> None:
     """Enter a finished run, and take means and spreads anew over the seeds that are there."""
     preset = presets.named(name)
-    content = json.loads(path.read_text()) if path.exists() else {"runs": {}}
     settings = json.loads((folder / CONFIG_FILE).read_text())
+    entry = _entry(preset, folder, settings)
+    entry["command"] = f"vaelib reproduce {name} --only {run} --seed {seed}"
+    entry["changed"] = dict(changed)
+    # Two processes may each have finished a run: neither must lose the other's.
+    with FileLock(folder.parent / f"{name}.lock"):
+        content = json.loads(path.read_text()) if path.exists() else {"runs": {}}
+        others = [each for each in content["runs"].get(run, {"seeds": []})["seeds"] if each["seed"] != seed]
+        seeds = sorted([*others, entry], key=lambda each: each["seed"])
+        content["about"] = f"{preset.source}: {preset.summary}. Trained by us."
+        content["unit"] = (
+            "nats per image; squared_error is summed over an image's pixels on [0, 1]; own_loss is what the "
+            "original reports; minutes are those of training alone, on a machine that had other work too"
+        )
+        content["runs"][run] = {
+            "settings": {key: value for key, value in settings.items() if key not in _NOT_OF_THE_RUN},
+            "summary": {
+                place: _summary([_at(each, place) for each in seeds])
+                for place in ("last", "best.held_out", "best.test")
+                if all(_at(each, place) for each in seeds)
+            },
+            "seeds": seeds,
+        }
+        write_json(path, content)
+
+
+def _entry(preset: presets.Preset, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``results/NAME.json`` says of one finished run."""
     metrics = json.loads((folder / METRICS_FILE).read_text())
-    data_dim = settings["side"] ** 2
 
     def with_loss(measured: Mapping[str, Any]) -> dict[str, Any]:
-        return {**measured, "own_loss": own_loss(preset.loss, measured, data_dim)}
+        return {**measured, "own_loss": own_loss(preset.loss, measured, settings["side"] ** 2)}
 
-    kept = {"epochs", "seconds", "split", "best"}
-    last = {key: value for key, value in metrics.items() if key not in kept}
     entry = {
-        "seed": seed,
+        "seed": settings["seed"],
         "epochs": metrics["epochs"],
         "minutes": metrics["seconds"] / 60,
         "test_set": metrics["split"],
-        "last": with_loss(last),
-        "date": datetime.date.today().isoformat(),
-        "changed": dict(changed),
+        "last": with_loss({name: metrics[name] for name in Evaluation._fields}),
     }
     if "best" in metrics:
         best = metrics["best"]
@@ -116,37 +143,24 @@ def _add(path: Path, name: str, run: str, seed: int, folder: Path, changed: Mapp
             "held_out": with_loss(best["held_out"]),
             "test": with_loss(best["test"]),
         }
-    old = content["runs"].get(run, {"seeds": []})
-    seeds = sorted([e for e in old["seeds"] if e["seed"] != seed] + [entry], key=lambda e: e["seed"])
-    content["runs"][run] = {
-        "settings": {
-            key: value for key, value in settings.items() if key not in {"seed", "device", "folder", "vaelib"}
-        },
-        "seeds": seeds,
-        "summary": {
-            place: _summary([_at(e, place) for e in seeds])
-            for place in ("last", "best.held_out", "best.test")
-            if all(_at(e, place) for e in seeds)
-        },
+    with (folder / HISTORY_FILE).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    entry["curve"] = {
+        name: [round(float(line[name]), 3) for line in lines] for name in ("train_elbo", "held_out_elbo")
     }
-    content |= {
-        "about": f"{preset.source}: {preset.summary}. Trained by us.",
-        "command": f"vaelib reproduce {name}",
-        "unit": "nats per image; squared error summed over an image's pixels on [0, 1]; own_loss as the "
-        "original reports it",
-        "machine": {
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
-            "device": settings["device"],
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__.partition("+")[0],
-            "vaelib": __version__,
-        },
+    entry["date"] = datetime.date.fromtimestamp((folder / METRICS_FILE).stat().st_mtime).isoformat()
+    entry["machine"] = {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": settings["device"],
     }
-    write_json(path, content)
+    entry["versions"] = {
+        "python": platform.python_version(),
+        "torch": torch.__version__.partition("+")[0],
+        "vaelib": __version__,
+    }
+    return entry
 
 
 def _at(entry: Mapping[str, Any], place: str) -> Any:

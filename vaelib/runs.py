@@ -185,7 +185,7 @@ def _call(all_of: list[Callable[[Epoch], None]], epoch: Epoch) -> None:
 
 
 def measured(model: VAE, images: Images, seed: int) -> dict[str, Any]:
-    """An evaluation as JSON has it, with the seed of its draws."""
+    """An evaluation as JSON has it; the draws are the seed's."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     return evaluation.evaluate(model, images, generator=generator)._asdict()
 
