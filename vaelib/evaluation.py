@@ -1,7 +1,7 @@
 """What a trained model is worth, and what it makes of a set of images."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -11,10 +11,15 @@ from torch import Tensor
 from vaelib.data import Images
 from vaelib.divergences import gaussian_kl
 from vaelib.models import VAE, reparameterize
-from vaelib.objectives import ElboTerms, terms_of
+from vaelib.objectives import ElboTerms, importance_weighted_bound, terms_of
 
 # Large enough to keep the cores busy, small enough for 784 pixels of 1,000 images to stay in cache.
 BATCH = 1000
+# Of the importance-weighted bound, whose every image is decoded many times at once.
+WEIGHTED_BATCH = 100
+
+# What a loop over batches goes through, for a caller who wants to show how far it is.
+Progress = Callable[[range], Iterable[int]]
 
 
 class Evaluation(NamedTuple):
@@ -57,13 +62,17 @@ def _evaluating(model: VAE) -> Iterator[torch.device]:
 
 
 def _by_batch(
-    model: VAE, images: Images, compute: Callable[[Tensor], tuple[Tensor, ...]]
+    model: VAE,
+    images: Images,
+    compute: Callable[[Tensor], tuple[Tensor, ...]],
+    progress: Progress = iter,
+    batch: int = BATCH,
 ) -> tuple[Tensor, ...]:
     """All results of ``compute`` for every image, in the order of the images, on the CPU."""
     with _evaluating(model) as device:
         batches = [
-            compute(images[start : start + BATCH].to(device).floats())
-            for start in range(0, len(images), BATCH)
+            compute(images[start : start + batch].to(device).floats())
+            for start in progress(range(0, len(images), batch))
         ]
     return tuple(torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
 
@@ -96,7 +105,9 @@ def image_terms(model: VAE, images: Images, *, generator: torch.Generator | None
     return ElboTerms(*_by_batch(model, images, lambda x: _through(model, x, generator).terms))
 
 
-def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> Evaluation:
+def evaluate(
+    model: VAE, images: Images, *, generator: torch.Generator | None = None, progress: Progress = iter
+) -> Evaluation:
     r"""Estimate the mean ELBO, distortion and rate of a set of images.
 
     .. math::
@@ -111,6 +122,8 @@ def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = 
         N of them, on any device; at least one.
     generator : torch.Generator, optional
         On the model's device.
+    progress : callable
+        Given the first images' numbers of all batches, what yields them one by one: ``tqdm`` will do.
 
     Returns
     -------
@@ -127,7 +140,7 @@ def evaluate(model: VAE, images: Images, *, generator: torch.Generator | None = 
         return *terms, (x - picture).square().sum(-1)
 
     # float64 for the one mean over all images: 10,000 numbers near 150 lose digits in float32.
-    log_likelihood, kl, squared = (each.double() for each in _by_batch(model, images, measure))
+    log_likelihood, kl, squared = (each.double() for each in _by_batch(model, images, measure, progress))
     elbo = log_likelihood - kl
     count = len(images)
     deviation = elbo.std().item() if count > 1 else math.nan
@@ -196,9 +209,57 @@ def refine(
     return mean, log_var
 
 
-def encode(model: VAE, images: Images) -> tuple[Tensor, Tensor]:
+def importance_weighted(
+    model: VAE,
+    images: Images,
+    *,
+    draws: int,
+    generator: torch.Generator | None = None,
+    progress: Progress = iter,
+) -> Tensor:
+    r"""Estimate the importance-weighted bound of every image, in memory that grows with neither number.
+
+    .. math::
+
+        \widetilde{\mathcal L}_k(x) = \log \frac{1}{k} \sum_{i=1}^{k}
+        \frac{p_\theta(x \mid z_i) \, p(z_i)}{q_\phi(z_i \mid x)}, \qquad z_i \sim q_\phi(z \mid x)
+
+    Parameters
+    ----------
+    model : VAE
+    images : Images
+        N of them, on any device.
+    draws : int
+        k. Each image is decoded so many times.
+    generator : torch.Generator, optional
+        On the model's device.
+    progress : callable
+        As for :func:`evaluate`.
+
+    Returns
+    -------
+    Tensor, shape (N,)
+        Nats, on the CPU; minus infinity where q is a point.
+
+    Raises
+    ------
+    ValueError
+        If ``draws`` is below 1.
+
+    References
+    ----------
+    Book: def-iwae. :func:`vaelib.objectives.importance_weighted_bound`, batch by batch.
+    """
+
+    def bound(x: Tensor) -> tuple[Tensor]:
+        return (importance_weighted_bound(model, x, draws=draws, generator=generator),)
+
+    return _by_batch(model, images, bound, progress, WEIGHTED_BATCH)[0]
+
+
+def encode(model: VAE, images: Images, *, progress: Progress = iter) -> tuple[Tensor, Tensor]:
     """Mean and log-variance of q(z | x) for every image, each (N, J), on the CPU."""
-    mean, log_var = _by_batch(model, images, model.encode)
+    mean, log_var = _by_batch(model, images, model.encode, progress)
     return mean, log_var
 
 
