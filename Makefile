@@ -87,7 +87,7 @@ lab: data
 # --no-header and no index options: the lock names packages and hashes, and no address.
 lock: setup
 	$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-	    --no-emit-index-url --no-emit-find-links --extra book --extra video --extra test pyproject.toml -o requirements.lock
+	    --no-emit-index-url --no-emit-find-links --extra book --extra tensorboard --extra video --extra test pyproject.toml -o requirements.lock
 
 strip: setup
 	$(PY) tools/notebooks.py strip
