@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaelib import sources
-from vaelib.data import Images, load, load_fashion_mnist, load_mnist, split
+from vaelib.data import Images, load, load_fashion_mnist, load_mnist, parts, split
 from vaelib.errors import DataError
 
 
@@ -204,3 +204,41 @@ def test_splitting_neither_reads_nor_moves_the_global_generator():
 def test_holding_out_all_or_more_or_less_than_nothing_is_refused(held_out):
     with pytest.raises(DataError, match=f"held_out must be 0 to 4 for 5 images, not {held_out}"):
         split(numbered(5), held_out)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 60), st.booleans(), st.integers(0, 2**32), st.data())
+def test_parts_hold_each_image_once_mixed_or_not(train, test, mixed, seed, data):
+    validation = data.draw(st.integers(0, train - 1))
+    images = numbered(train + test)
+    three = parts(images[:train], images[train:], validation=validation, mixed=mixed, seed=seed)
+    assert [len(part) for part in three] == [train - validation, validation, test]
+    assert sorted(number for part in three for number in numbers(part)) == list(range(train + test))
+    if not mixed:
+        assert numbers(three.test) == list(range(train, train + test))
+
+
+def test_mixed_parts_take_test_images_from_everywhere():
+    images = numbered(700)
+    mixed = parts(images[:600], images[600:], validation=50, mixed=True, seed=0)
+    # Of 100 images drawn from 700 the mean number from the last 100 is 14.3, with a deviation of 3.2.
+    assert 1 <= sum(number >= 600 for number in numbers(mixed.test)) <= 28
+
+
+# Frames ----------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_is_paper_around_the_same_pixels():
+    images = Images(torch.randint(1, 256, (3, 784), dtype=torch.uint8), torch.arange(3))
+    framed = images.framed(32)
+    pixels = framed.pixels.view(3, 32, 32)
+    assert torch.equal(pixels[:, 2:-2, 2:-2], images.pixels.view(3, 28, 28))
+    assert pixels.long().sum() == images.pixels.long().sum()
+    assert torch.equal(framed.labels, images.labels)
+    assert torch.equal(images.framed(28).pixels, images.pixels)
+
+
+@pytest.mark.parametrize("side", [27, 29, 24, 0, -2])
+def test_a_frame_that_does_not_go_around_is_refused(side):
+    with pytest.raises(DataError, match=f"do not lie in the middle of {side} by {side}"):
+        numbered(2).framed(side)

@@ -47,6 +47,26 @@ def test_evaluation_is_the_mean_of_its_images_with_its_standard_error(model: VAE
     assert result.images == 300
 
 
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_squared_error_is_that_of_the_decoded_mean_at_the_same_draws(likelihood: str) -> None:
+    model = mlp_vae(hidden_dim=8, likelihood=likelihood, generator=seeded())
+    images = noise_images(200)
+    result = evaluation.evaluate(model, images, generator=seeded(1))
+    picture = evaluation.reconstruct(model, images, generator=seeded(1)).mean_image
+    squares = ((images.floats() - picture) ** 2).sum(1).mean().item()
+    assert result.squared_error == pytest.approx(squares, rel=1e-5)  # sums of float32
+    if likelihood == "gaussian":  # a unit variance: the distortion is half of it and a constant
+        distortion = squares / 2 + 392 * math.log(2 * math.pi)
+        assert result.distortion == pytest.approx(distortion, rel=1e-5)
+
+
+def test_weighted_sum_of_an_evaluation_leaves_out_a_rate_that_costs_nothing(model: VAE) -> None:
+    result = evaluation.evaluate(model, noise_images(20))
+    assert result.weighted(1) == pytest.approx(result.elbo, rel=1e-6)
+    assert result.weighted(3) == -(result.distortion + 3 * result.rate)
+    assert result._replace(rate=math.inf).weighted(0) == -result.distortion
+
+
 def test_evaluating_leaves_the_mode_and_the_gradients_alone(model: VAE) -> None:
     for mode in (True, False):
         model.train(mode)

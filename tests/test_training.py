@@ -13,7 +13,8 @@ from vaelib.data import Images
 from vaelib.errors import CheckpointError, TrainingError
 from vaelib.evaluation import Evaluation, evaluate
 from vaelib.history import Epoch
-from vaelib.models import VAE, mlp_vae
+from vaelib.models import VAE, conv_vae, mlp_vae
+from vaelib.objectives import ElboTerms, terms_of
 from vaelib.settings import Recipe
 from vaelib.training import fit, learning_rate_at
 
@@ -241,6 +242,8 @@ def test_resuming_from_nothing_or_from_a_bare_model_is_refused(tmp_path: Path) -
     [
         {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan},
         {"schedule": "stairs"}, {"warmup_epochs": -1.0}, {"beta": -0.1}, {"patience": 0},
+        {"optimizer": "sgd"}, {"precision": "fp8"}, {"weight_decay": -1.0}, {"free_bits": math.inf},
+        {"beta_warmup_epochs": -1.0},
     ],
 )  # fmt: skip
 def test_recipes_that_make_no_sense_are_refused_by_name(wrong: dict[str, object]) -> None:
@@ -274,3 +277,117 @@ def test_a_progress_bar_is_shown_where_asked_for(capsys: pytest.CaptureFixture[s
     assert shown.out == ""
     fit(fresh(), stripes(40), Recipe(epochs=1), **QUIET)
     assert capsys.readouterr().err == ""
+
+
+def test_adagrad_takes_the_steps_of_its_formula_and_decay_pulls_by_half_the_square(tmp_path: Path) -> None:
+    """Duchi et al.: w <- w - lr g / (sqrt(sum of g squared) + 1e-10), with g + decay * w for a decay."""
+    train, rate, decay = stripes(60), 0.02, 0.1
+    recipe = Recipe(
+        epochs=1, batch_size=20, optimizer="adagrad", learning_rate=rate, weight_decay=decay,
+        schedule="constant", warmup_epochs=0.0, seed=5,
+    )  # fmt: skip
+    trained, model = fresh(), fresh()
+    fit(trained, train, recipe, folder=tmp_path, **QUIET)
+
+    generator = torch.Generator().manual_seed(5)
+    shuffled = train[torch.randperm(60, generator=generator)].floats()
+    weights = list(model.parameters())
+    squares = [torch.zeros_like(weight) for weight in weights]
+    for x in shuffled.split(20):
+        noise = torch.randn(20, 2, generator=generator)
+        mean, log_var = model.encode(x)
+        terms = terms_of(model, x, mean, log_var, noise)
+        gradients = torch.autograd.grad(-terms.elbo.mean(), weights)
+        with torch.no_grad():
+            for weight, gradient, square in zip(weights, gradients, squares, strict=True):
+                pull = gradient + decay * weight
+                square += pull**2
+                weight -= rate * pull / (square.sqrt() + 1e-10)
+    for ours, theirs in zip(weights, trained.parameters(), strict=True):
+        # Three steps of about 0.02 in float32; where a gradient is next to nothing its sign is noise.
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+
+
+def test_adamw_decays_weights_apart_from_the_gradient() -> None:
+    # One step of size lr: both move by lr along the gradient's sign, AdamW by lr * decay * w besides.
+    rate, decay = 1e-2, 0.5
+    settings = {
+        "epochs": 1,
+        "batch_size": 64,
+        "learning_rate": rate,
+        "schedule": "constant",
+        "warmup_epochs": 0.0,
+    }
+    start, adam, adamw = fresh(), fresh(), fresh()
+    fit(adam, stripes(64), Recipe(**settings), **QUIET)
+    fit(adamw, stripes(64), Recipe(**settings, optimizer="adamw", weight_decay=decay), **QUIET)
+    for before, plain, decayed in zip(*(model.parameters() for model in (start, adam, adamw)), strict=True):
+        torch.testing.assert_close(plain - decayed, rate * decay * before, rtol=1e-3, atol=1e-6)
+
+
+def test_bf16_products_train_to_nearly_the_same_bound() -> None:
+    train, held_out, elbos = stripes(512), stripes(200, seed=1), []
+    for precision in ("fp32", "bf16"):
+        model = fresh()
+        fit(model, train, Recipe(epochs=4, batch_size=32, precision=precision), **QUIET)
+        assert all(weight.dtype == torch.float32 for weight in model.parameters())
+        elbos.append(evaluate(model, held_out, generator=torch.Generator().manual_seed(0)).elbo)
+    # Eight bits of mantissa, 64 steps; the bound rises by hundreds of nats meanwhile.
+    assert elbos[0] != elbos[1]
+    assert elbos[1] == pytest.approx(elbos[0], rel=0.05)
+
+
+def test_a_last_batch_that_is_dropped_is_neither_trained_on_nor_counted() -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def watch(epoch: int, step: int, terms: ElboTerms) -> None:
+        assert not terms.log_likelihood.requires_grad
+        seen.append((epoch, step, len(terms.kl)))
+
+    recipe = Recipe(epochs=2, batch_size=32, drop_last=True)
+    fit(fresh(), stripes(70), recipe, on_step=watch, **QUIET)
+    assert seen == [(1, 1, 32), (1, 2, 32), (2, 1, 32), (2, 2, 32)]
+    seen.clear()
+    fit(fresh(), stripes(70), Recipe(epochs=1, batch_size=32), on_step=watch, **QUIET)
+    assert seen == [(1, 1, 32), (1, 2, 32), (1, 3, 6)]
+    with pytest.raises(TrainingError, match="lower batch_size"):
+        fit(fresh(), stripes(20), recipe, **QUIET)
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_best_weights_are_kept_beside_the_last_unless_not_wanted(tmp_path: Path, keep_best: bool) -> None:
+    # As for early stopping: few images and a large step, so that the best epoch is not the last.
+    recipe = Recipe(epochs=40, batch_size=8, learning_rate=2e-2, schedule="constant")
+    model, held_out = fresh(), stripes(100, seed=1)
+    history = fit(
+        model, stripes(24), recipe, held_out=held_out, keep_best=keep_best, folder=tmp_path, **QUIET
+    )
+    assert same(load(tmp_path).model, model)
+    assert (tmp_path / "best.safetensors").exists() == keep_best
+    if keep_best:
+        elbos = [line.held_out_elbo for line in history]
+        best = load(tmp_path / "best.safetensors")
+        assert best.record["epoch"]["epoch"] == elbos.index(max(elbos)) + 1 < len(elbos)
+        fixed = torch.Generator().manual_seed(recipe.seed)
+        assert evaluate(best.model, held_out, generator=fixed).elbo == pytest.approx(max(elbos), abs=1e-9)
+
+
+def test_a_convolutional_model_resumes_to_the_bit_with_its_running_statistics(tmp_path: Path) -> None:
+    def built() -> VAE:
+        return conv_vae(
+            data_dim=784, encoder_channels=(4, 4), decoder_channels=(4, 4), sigma=0.5,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+
+    recipe = Recipe(epochs=3, batch_size=32, optimizer="adamw", weight_decay=0.01, precision="bf16")
+    whole, broken, resumed = built(), built(), built()
+    fit(whole, stripes(80), recipe, **QUIET)
+
+    def interrupt(_: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, stripes(80), recipe, folder=tmp_path, on_epoch=interrupt, **QUIET)
+    fit(resumed, stripes(80), recipe, folder=tmp_path, resume=True, **QUIET)
+    assert same(whole, resumed)
+    assert any("running_mean" in name for name in whole.state_dict())
