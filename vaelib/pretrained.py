@@ -28,8 +28,9 @@ def load_pretrained(name: str) -> Checkpoint:
     -------
     Checkpoint
         ``model``, and ``record`` with ``"recipe"``, ``"data"``, ``"command"``, ``"date"``, ``"versions"`` and
-        ``"test"``: ELBO, distortion, rate and standard error on the test set, in nats, one draw with
-        ``"seed"``.
+        ``"test"``: ELBO, distortion, rate and standard error on the test set, in nats, and the squared error,
+        one draw with ``"seed"``. Published models have ``"held_out"``, too: the same of the images that their
+        epoch was chosen on, and ``"own_loss"``, what the original reports.
 
     Raises
     ------
