@@ -15,7 +15,7 @@ HTML := _build/html
 # A plain `make -j4 test` must keep the order in which the cheap checks fail first.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data lint ledger book serve test lab lock strip screenshots stills weights cover bench-widgets clean
+.PHONY: help setup data lint ledger book serve test lab lock strip screenshots stills weights reproduce cover bench-widgets clean
 
 help:
 	@echo 'Variational autoencoders, checked. Needs Python 3.11 or newer, pip, make and a package index.'
@@ -32,7 +32,8 @@ help:
 	@echo '  make strip        drop outputs from the notebooks; do this before a commit'
 	@echo '  make screenshots  pictures of every built page, wide and narrow, light and dark'
 	@echo '  make stills       the still picture that stands beside each widget, taken from the built book'
-	@echo '  make weights      train the models that the pages carry: some minutes for each'
+	@echo '  make reproduce    train the published models at their published length: hours; may be stopped'
+	@echo '  make weights      train the models that the pages carry, and take those of make reproduce'
 	@echo '  make bench-widgets  what each widget costs its reader, into results/widgets.json'
 	@echo '  make cover        train a model and draw the landing page'"'"'s picture with it'
 	@echo '  make lock         resolve pyproject.toml anew into requirements.lock'
@@ -97,6 +98,9 @@ screenshots: book
 
 stills: book
 	$(PY) -m tools.stills
+
+reproduce: data
+	for name in giwoong kimrass juyoung woogyeong paper; do .venv/bin/vaelib reproduce $$name || exit; done
 
 weights: data
 	$(PY) tools/weights.py
