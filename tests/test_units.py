@@ -16,7 +16,10 @@ from vaelib.units import (
     change_of_range,
     entropy_floor,
     gaussian_nll,
+    level_bound,
+    minus_elbo_of_loss,
     sigma_of_weight,
+    squared_error_bound,
     squared_error_on_unit_range,
     weight_of_sigma,
 )
@@ -194,3 +197,84 @@ def test_no_pixels_and_unknown_reductions_are_refused() -> None:
         sigma_of_weight(1.0, data_dim=0, reduction="mean")
     with pytest.raises(ValueError, match="reduction is 'none': it must be one of sum, mean"):
         weight_of_sigma(1.0, data_dim=784, reduction="none")  # type: ignore[arg-type]
+
+
+# The losses of four repositories, read as one.
+
+
+@given(
+    weights,
+    st.floats(1e-4, 1e4),
+    st.integers(1, 9),
+    reductions,
+    spans,
+    st.floats(0, 50),
+    st.integers(0, 2**31),
+)
+def test_minus_elbo_of_a_loss_is_that_of_the_distributions(
+    weight: float, kl_weight: float, dim: int, reduction: Reduction, span: float, kl: float, seed: int
+) -> None:
+    x, reconstruction = draws(2, dim, seed=seed)
+    squares = (span * x - span * reconstruction).square()
+    total = weight * getattr(squares, reduction)().item() + kl_weight * kl
+    how = {"data_dim": dim, "reduction": reduction, "span": span}
+    sigma = sigma_of_weight(weight / kl_weight, **how)
+    expected = -Normal(reconstruction, sigma).log_prob(x).sum().item() + kl
+    ours = minus_elbo_of_loss(total, weight=weight, kl_weight=kl_weight, **how)
+    # The constant, up to 9 log sigma, may cancel against a squared error of any size.
+    assert ours == pytest.approx(expected, rel=1e-9, abs=1e-9 * (1 + total / kl_weight))
+
+
+def test_a_printed_total_becomes_minus_the_elbo_that_its_terms_give() -> None:
+    kimrass = minus_elbo_of_loss(600 * 0.1085 + 7.3032, weight=600, data_dim=1024, reduction="mean", span=2)
+    assert kimrass == pytest.approx(222.4, abs=0.05)
+    # juyoung-hong/Deep-learning, whose printed terms add up as printed; of a density, so it may be negative.
+    juyoung = minus_elbo_of_loss(0.06395, weight=1, kl_weight=0.001, data_dim=784, reduction="mean", span=2)
+    sigma = sigma_of_weight(1000, data_dim=784, reduction="mean", span=2)
+    assert juyoung == pytest.approx(gaussian_nll(0.03562 * 784 / 4, sigma, 784) + 28.33, abs=1e-9)
+    assert juyoung < 0
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 2**31))
+def test_squared_error_of_coins_is_within_its_bound(batch: int, pixels: int, seed: int) -> None:
+    x, p = draws(2, batch, pixels, seed=seed)
+    p = p.clamp(1e-9, 1 - 1e-9)
+    cross_entropy = (-x * p.log() - (1 - x) * (-p).log1p()).sum(-1)
+    for error, nats, floor in zip(
+        (x - p).square().sum(-1).tolist(), cross_entropy.tolist(), entropy_floor(x).tolist(), strict=True
+    ):
+        # Where p is x to nine digits both are 0 to the rounding of 9 logarithms.
+        assert error <= squared_error_bound(max(nats, floor), floor) + 1e-14
+
+
+def test_bound_on_the_squared_error_is_reached_by_a_coin_that_is_all_but_fair() -> None:
+    x, p = 0.5, 0.5 + 1e-3
+    cross_entropy = -0.5 * math.log(p) - 0.5 * math.log(1 - p)
+    # The next term of the series is 4/3 of the fourth power: 1e-12 beside 1e-6.
+    assert squared_error_bound(cross_entropy, math.log(2)) == pytest.approx((x - p) ** 2, rel=1e-5)
+
+
+def test_a_cross_entropy_below_its_floor_is_refused() -> None:
+    for nonsense in (45.0, math.nan):
+        with pytest.raises(ValueError, match="is below its floor"):
+            squared_error_bound(nonsense, 45.53)
+
+
+@given(st.floats(0.05, 3), st.integers(2, 256), st.integers(1, 6), st.integers(0, 2**31))
+def test_mass_of_a_level_costs_no_more_than_its_bound(sigma: float, levels: int, dim: int, seed: int) -> None:
+    mean, shares = draws(2, dim, seed=seed)
+    x = (shares * (levels - 1)).round() / (levels - 1)
+    normal, half = Normal(mean, sigma), 0.5 / (levels - 1)
+    mass = (normal.cdf(x + half) - normal.cdf(x - half)).log().sum().item()
+    bound = level_bound(-normal.log_prob(x).sum().item(), sigma=sigma, data_dim=dim, levels=levels)
+    # A difference of two distribution functions of size 1 keeps 16 digits less those of the mass itself.
+    assert -mass <= bound + 1e-9
+    # Jensen loses h^2 / 24 times the squared slope of log p, and at the next order (h / sigma)^4 and less.
+    slopes = ((x - mean) / sigma**2).square().sum().item()
+    if half < sigma / 10:
+        assert bound + mass == pytest.approx((2 * half) ** 2 / 24 * slopes, rel=0.05, abs=1e-5 * dim)
+
+
+def test_fewer_than_two_levels_are_refused() -> None:
+    with pytest.raises(ValueError, match="levels is 1: there are at least two"):
+        level_bound(1.0, sigma=1.0, data_dim=1, levels=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import sympy
 import torch
@@ -50,6 +51,15 @@ def row_of(v: Values, name: str, count: int = 3) -> torch.Tensor:
 
 def squared_error(v: Values) -> float:
     return (row_of(v, "x") - row_of(v, "mu")).square().sum().item()
+
+
+def averaged(v: Values) -> dict[str, Any]:
+    """How a loss takes its squares: the mean over three pixels, on a range of length s."""
+    return {"data_dim": 3, "reduction": "mean", "span": v["s"]}
+
+
+def sigma_of_two_weights(v: Values) -> float:
+    return units.sigma_of_weight(v["w"] / v["kappa"], **averaged(v))
 
 
 def rate_of_coin(v: Values) -> float:
@@ -552,4 +562,26 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     "eq-price-is-slope": lambda v: at_a_price(
         v, v["lambda"] * math.exp(-2 * v["R"]) / v["sigma"] ** 2
     ).distortion.item(),
+    # Page 15
+    "eq-one-loss": lambda v: (
+        v["kappa"]
+        * (
+            units.gaussian_nll(squared_error(v), sigma_of_two_weights(v), 3)
+            + rate_of_coin(v)
+            - units.minus_elbo_of_loss(0.0, weight=v["w"], kl_weight=v["kappa"], **averaged(v))
+        )
+    ),
+    "eq-exchange-rate": lambda v: 2 * sigma_of_two_weights(v) ** 2 * (v["T"] / v["kappa"] - v["R"]),
+    "eq-density-floor": lambda v: units.gaussian_nll(0.0, v["sigma"], 3),
+    "eq-level-bound": lambda v: units.level_bound(
+        -log_normal(v["x"], v["mu"], v["sigma"]),
+        sigma=v["sigma"],
+        data_dim=1,
+        levels=round(1 / v["h"]) + 1,
+    ),
+    "eq-coin-price": lambda v: (
+        units.entropy_floor(row_of(v, "x")).item()
+        # What one more nat allows in squared error, turned over: the price of a squared error of 1.
+        + (row_of(v, "x") - row_of(v, "pi")).square().sum().item() / units.squared_error_bound(1.0, 0.0)
+    ),
 }

@@ -268,6 +268,140 @@ def change_of_range(nats: float, *, data_dim: int, span: float) -> float:
     return nats + data_dim * math.log(span)
 
 
+def minus_elbo_of_loss(
+    total: float,
+    *,
+    weight: float,
+    kl_weight: float = 1.0,
+    data_dim: int,
+    reduction: Reduction = "sum",
+    span: float = 1.0,
+) -> float:
+    r"""Minus the ELBO of the Gaussian decoder that a loss stands for, from what its code reports.
+
+    .. math::
+
+        -\log p(x \mid z) + \mathrm{KL} = \frac{T}{\kappa} + \frac{D}{2} \log 2 \pi \sigma^2, \qquad
+        T = w \cdot \text{squared error} + \kappa \, \mathrm{KL}
+
+    Parameters
+    ----------
+    total : float
+        T, as reported: the weighted squared error plus the weighted KL term, the mean over images.
+    weight, kl_weight : float
+        w and :math:`\kappa`, as they stand in the code.
+    data_dim, reduction, span
+        As in :func:`sigma_of_weight`.
+
+    Returns
+    -------
+    float
+        Nats, of a density on [0, 1]; it may be negative.
+
+    Raises
+    ------
+    ValueError
+        If a weight or the span is not positive and finite, or the reduction is unknown.
+
+    References
+    ----------
+    Book: eq-one-loss.
+
+    Examples
+    --------
+    >>> minus_elbo_of_loss(3.0, weight=math.pi, data_dim=784)  # a density that is at most 1
+    3.0
+    """
+    _check(weight=weight, kl_weight=kl_weight)
+    sigma = sigma_of_weight(weight / kl_weight, data_dim=data_dim, reduction=reduction, span=span)
+    return total / kl_weight + gaussian_nll(0.0, sigma, data_dim)
+
+
+def squared_error_bound(cross_entropy: float, floor: float) -> float:
+    r"""The most that a squared error can be, of a decoder of coins with this cross-entropy.
+
+    .. math::
+
+        \sum_{d=1}^{D} (x_d - \pi_d)^2 \le \frac{1}{2} \bigl( \text{cross-entropy} - H(x) \bigr)
+
+    Parameters
+    ----------
+    cross_entropy : float
+        Of grey pixels, summed over an image: nats. For means over images the bound holds as well.
+    floor : float
+        H(x) of the same images, from :func:`entropy_floor`.
+
+    Returns
+    -------
+    float
+        On [0, 1], summed over pixels.
+
+    Raises
+    ------
+    ValueError
+        If the cross-entropy is below its floor.
+
+    References
+    ----------
+    Book: eq-coin-price.
+
+    Examples
+    --------
+    >>> squared_error_bound(100.0, 40.0)
+    30.0
+    """
+    if not cross_entropy >= floor:
+        raise ValueError(f"a cross-entropy of {cross_entropy} nats is below its floor, {floor}")
+    return (cross_entropy - floor) / 2
+
+
+def level_bound(nats: float, *, sigma: float, data_dim: int, levels: int = 256) -> float:
+    r"""Bound minus the log-probability of an image that is stored in levels of grey, from a density.
+
+    .. math::
+
+        -\log \int_{\text{bin of } x} p(u \mid z) \, du
+        \le -\log p(x \mid z) - D \log h + \frac{D h^2}{24 \sigma^2}, \qquad h = \frac{1}{K - 1}
+
+    Parameters
+    ----------
+    nats : float
+        :math:`-\log p(x \mid z)` of a Gaussian decoder on [0, 1], its constant included. With the KL term
+        added, that is with minus an ELBO, the result bounds minus the logarithm of what is left when z is
+        averaged out.
+    sigma : float
+        Of the decoder, on [0, 1].
+    data_dim : int
+        The number D of pixels.
+    levels : int
+        K, from 0 to 1 in equal steps of h; each level stands for the bin of width h around it.
+
+    Returns
+    -------
+    float
+        Nats, of a mass.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    References
+    ----------
+    Book: eq-level-bound. Theis, van den Oord and Bethge (2016), section 3.1.
+
+    Examples
+    --------
+    >>> level_bound(0.0, sigma=1.0, data_dim=24, levels=2)  # bins of width 1
+    1.0
+    """
+    _check(sigma=sigma, data_dim=data_dim)
+    if levels < 2:
+        raise ValueError(f"levels is {levels}: there are at least two")
+    h = 1 / (levels - 1)
+    return change_of_range(nats, data_dim=data_dim, span=levels - 1) + data_dim * h**2 / (24 * sigma**2)
+
+
 def bits_per_dim(nats: float, data_dim: int) -> float:
     r"""Nats per image as bits per pixel.
 

@@ -30,6 +30,7 @@ TOPICS = (
     "training",
     "latent_space",
     "weighted",
+    "four_losses",
 )
 
 
