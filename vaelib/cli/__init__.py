@@ -48,8 +48,8 @@ def _fail(message: str, code: int) -> NoReturn:
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="RUN is a folder that `train` wrote, or a checkpoint in it. Exit codes: 0 done, 1 could not be "
-    "done, 2 asked for wrongly, 130 interrupted.",
+    epilog="RUN is a folder that `train` wrote, a checkpoint file, or the name of a model that comes with "
+    "vaelib, such as plane. Exit codes: 0 done, 1 could not be done, 2 asked for wrongly, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="vaelib")
 @click.pass_context
@@ -71,6 +71,7 @@ for _command in (
     training.presets,
     training.reproduce,
     measuring.evaluate,
+    measuring.qq,
     looking.reconstruct,
     looking.encode,
     looking.manifold,

@@ -1,24 +1,33 @@
 """``vaelib sample | reconstruct | encode | manifold | animate``: what a trained model does, as pictures."""
 
+import io
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from vaelib.cli.options import (
+    FILMS,
+    NUMBERS,
+    PICTURES,
     Finite,
-    beside,
+    bar,
     choice,
-    data_options,
     device_option,
+    draws_of,
+    examples,
+    framed_for,
     images_for,
+    images_options,
     open_run,
-    picture_option,
+    out_option,
+    refuse_dims,
     run_argument,
     seed_option,
-    split_option,
+    target,
     write,
     write_figure,
 )
@@ -28,15 +37,23 @@ from vaelib.settings import Grid
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from vaelib.data import Images
     from vaelib.models import VAE
 
 # How long a film rests on its first and on its last frame, so that its beginning can be told from its end.
 REST = 1.5
+# Where the linear grid ends, unless it is said.
+REACH = 3.0
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "vaelib sample runs/first --count 25 --temperature 0.8",
+        "vaelib sample plane --seed 7 --out samples.svg",
+    )
+)
 @run_argument
 @click.option("--count", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Pictures.")
 @click.option(
@@ -48,109 +65,349 @@ REST = 1.5
 )
 @seed_option
 @device_option
-@picture_option("samples.png")
+@out_option("samples.png")
 def sample(run: Path, count: int, temperature: float, seed: int, device: str, out: Path | None) -> None:
     """Draw latents from the prior and decode them.
 
     What is shown is the decoder's mean image, not a sample of the pixels.
     """
+    path = target(run, out, "samples.png")
     model, generator = open_run(run, device, seed)
     from vaelib import figures
     from vaelib.evaluation import decode
 
     z = model.sample_prior(count, generator=generator, temperature=temperature)
-    write_figure(
-        figures.sheet(decode(model, z), columns=min(count, max(10, math.isqrt(count)))),
-        out or beside(run, "samples.png"),
+    write_figure(figures.sheet(decode(model, z), columns=min(count, max(10, math.isqrt(count)))), path)
+
+
+# --- reconstruct ----------------------------------------------------------------------------------------
+
+
+@click.command(
+    epilog=examples(
+        "vaelib reconstruct runs/first --worst --count 20",
+        "vaelib reconstruct runs/first --best --digit 7",
+        "vaelib reconstruct plane --index 8 --index 115",
+        "vaelib reconstruct plane --image my-digit.jpg",
     )
-
-
-@click.command()
+)
 @run_argument
-@data_options
-@split_option
+@images_options
+@click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, help="How many images.")
 @click.option(
-    "--count", type=click.IntRange(1, 100), default=10, show_default=True, help="How many, from the first."
+    "--digit", type=click.IntRange(0, 9), default=None, help="Only images of this class.  [default: any]"
+)
+@click.option("--best", is_flag=True, help="Those with the highest ELBO of all, instead of the first ones.")
+@click.option("--worst", is_flag=True, help="Those with the lowest ELBO of all, instead of the first ones.")
+@click.option(
+    "--index",
+    "indices",
+    type=click.IntRange(0),
+    multiple=True,
+    help="The image with this number, counted from 0; may be repeated.  [default: none]",
+)
+@click.option(
+    "--image",
+    "files",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="A picture of your own, PNG, JPEG or what else Pillow reads; may be repeated. What is drawn on it "
+    "is laid out as MNIST's digits are: 20 pixels high or wide, centred by its mass.  [default: none]",
+)
+@click.option(
+    "--invert",
+    type=click.Choice(["auto", "yes", "no"]),
+    default="auto",
+    show_default=True,
+    help="Whether --image has dark ink on light paper; auto looks whether its edge is light.",
 )
 @seed_option
 @device_option
-@picture_option("reconstructions.png")
+@out_option("reconstructions.png")
+@click.pass_context
 def reconstruct(
-    run: Path,
-    dataset: str,
-    folder: Path | None,
-    split: str,
-    count: int,
-    seed: int,
-    device: str,
-    out: Path | None,
-) -> None:
-    """Show images above what the model makes of them, with the ELBO of each in nats."""
+    context: click.Context, /, run: Path, dataset: str | None, folder: Path | None, split: str, count: int,
+    digit: int | None, best: bool, worst: bool, indices: tuple[int, ...], files: tuple[Path, ...],
+    invert: str, seed: int, device: str, out: Path | None,
+) -> None:  # fmt: skip
+    """Show images above what the model makes of them, with the ELBO of each in nats.
+
+    One latent is drawn for each image. The ELBO of a plain autoencoder is minus infinity: there the
+    log-likelihood is shown, and ranked by.
+    """
+    _refuse_two_choices(context)
+    path = target(run, out, "reconstructions.png")
+    own = _own_images(files, invert)  # before the model: a file that is no picture is said at once
     model, generator = open_run(run, device, seed)
-    images = images_for(model, dataset, folder, split)
-    write_figure(
-        _reconstructions(model, images[:count], generator), out or beside(run, "reconstructions.png")
+    names: list[str] | None = None
+    if own is not None:
+        shown, names = framed_for(model, own), [_short(file, place) for place, file in enumerate(files, 1)]
+        pairs = _decoded(model, shown, generator)
+    else:
+        images, _, name = images_for(run, model, dataset, folder, split)
+        if indices and max(indices) >= len(images):
+            raise click.UsageError(f"--index {max(indices)}: the {name} images end at {len(images) - 1}")
+        numbers = list(indices) or [
+            number for number, label in enumerate(images.labels.tolist()) if digit in (None, label)
+        ]
+        if best or worst:
+            pairs, numbers = _ranked(model, images, numbers, generator, count, highest_first=best)
+        else:
+            numbers = numbers if indices else numbers[:count]
+            pairs = _decoded(model, images[numbers], generator)
+        shown = images[numbers]
+        if best or worst or indices or digit is not None:
+            names = [f"#{number}" for number in numbers]
+    from vaelib import figures
+
+    figure = figures.reconstructions(
+        shown.floats(), pairs.pictures, elbo=pairs.scores, score=pairs.name, names=names
     )
+    write_figure(figure, path)
 
 
-@click.command()
+def _refuse_two_choices(context: click.Context) -> None:
+    """Refuse options that choose the images in two ways."""
+    options = {option.name: option.opts[-1] for option in context.command.params}
+    given = [
+        options[name]
+        for name in options
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    apart = {
+        "--image": {
+            "--index", "--best", "--worst", "--digit", "--count", "--split", "--dataset", "--folder"
+        },
+        "--index": {"--best", "--worst", "--digit", "--count"},
+        "--best": {"--worst"},
+    }  # fmt: skip
+    for one, others in apart.items():
+        for other in given if one in given else ():
+            if other in others:
+                raise click.UsageError(f"{one} and {other} choose the images in two ways: give one of them")
+    if "--invert" in given and "--image" not in given:
+        raise click.UsageError("--invert is about a picture of your own: give it with --image")
+
+
+def _own_images(files: Sequence[Path], invert: Any) -> "Images | None":
+    if not files:
+        return None
+    import torch
+
+    from vaelib import own_images
+    from vaelib.data import Images
+
+    return Images(own_images.read(files, invert=invert), torch.zeros(len(files), dtype=torch.int64))
+
+
+def _short(file: Path, place: int) -> str:
+    """What a file is called above its picture, or its place where the font may lack a letter."""
+    if not file.stem.isprintable() or max(file.stem) > "ÿ":
+        return f"file {place}"
+    return file.stem if len(file.stem) <= 11 else f"{file.stem[:10]}…"
+
+
+class _Pairs(NamedTuple):
+    """What became of images: pictures (K, D), a score for each, (K,) in nats, and what the score is."""
+
+    pictures: "Tensor"
+    scores: "Tensor"
+    name: str
+
+
+def _decoded(model: "VAE", images: "Images", generator: "torch.Generator") -> _Pairs:
+    from vaelib.evaluation import reconstruct
+
+    made = reconstruct(model, images, generator=generator)
+    if made.terms.elbo.isneginf().all():  # as a point's is
+        return _Pairs(made.mean_image, made.terms.log_likelihood, "log p(x|z)")
+    return _Pairs(made.mean_image, made.terms.elbo, "ELBO")
+
+
+def _ranked(
+    model: "VAE", images: "Images", numbers: Sequence[int], generator: "torch.Generator", count: int, *,
+    highest_first: bool,
+) -> tuple[_Pairs, list[int]]:  # fmt: skip
+    """The best or the worst of many, each with the very draw that it is ranked by, and their numbers."""
+    import torch
+
+    from vaelib.evaluation import BATCH
+
+    all_numbers = torch.tensor(numbers)
+    pictures, scores, kept = torch.empty(0, images.pixels.shape[1]), torch.empty(0), all_numbers[:0]
+    name = ""
+    for start in bar("image", BATCH)(range(0, len(numbers), BATCH)):
+        here = all_numbers[start : start + BATCH]
+        made = _decoded(model, images[here], generator)
+        name = made.name
+        pictures, scores = torch.cat([pictures, made.pictures]), torch.cat([scores, made.scores])
+        kept = torch.cat([kept, here])
+        order = scores.sort(descending=highest_first, stable=True).indices[:count]
+        pictures, scores, kept = pictures[order], scores[order], kept[order]
+    return _Pairs(pictures, scores, name), kept.tolist()
+
+
+# --- encode ---------------------------------------------------------------------------------------------
+
+PCA = "pca"
+
+
+class _EncodeCommand(click.Command):
+    """Takes ``--dims pca`` for ``--dims pca pca``: an option has one number of values."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say the one word twice."""
+        words = [word for arg in args for word in (["--dims", PCA] if arg == f"--dims={PCA}" else [arg])]
+        twice = [
+            (word, PCA) if word == PCA and before == "--dims" else (word,)
+            for before, word in zip(["", *words], words, strict=False)
+        ]
+        return super().parse_args(ctx, [word for pair in twice for word in pair])
+
+
+class _LatentOrPca(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
+    name = "latent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give "pca" or a number from 1 on."""
+        return value if value == PCA else click.IntRange(1).convert(value, param, ctx)
+
+
+@click.command(
+    cls=_EncodeCommand,
+    epilog=examples(
+        "vaelib encode runs/first --target std",
+        "vaelib encode runs/first --dims pca --out means.svg --out means.csv",
+        "vaelib encode plane --target sample --seed 1 --out latents.npz",
+    ),
+)
 @run_argument
-@data_options
-@split_option
+@images_options
 @click.option(
-    "--what",
-    type=click.Choice(["mean", "std"]),
+    "--target",
+    "what",
+    type=click.Choice(["mean", "std", "sample"]),
     default="mean",
     show_default=True,
-    help="The mean of q(z|x) or its standard deviation.",
+    help="The mean of q(z|x), its standard deviation, or a draw from it.",
 )
 @click.option(
     "--dims",
-    type=click.IntRange(1),
+    type=_LatentOrPca(),
     nargs=2,
-    default=(1, 2),
-    show_default=True,
-    help="Which two latents to draw, counted from 1.",
-)
-@device_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="A picture (.png, .svg, .pdf), or all latents as numbers (.csv).  [default: latent-WHAT.png beside "
-    "the model]",
+    metavar="I J | pca",
+    help="Which two latents to draw, counted from 1, or the plane in which the means scatter most, with the "
+    "share of their variance along each axis.  [default: the two with the largest KL]",
 )
+@seed_option
+@device_option
+@out_option("latent-TARGET.png", "A picture, or all latents as numbers:", (*PICTURES, *NUMBERS), several=True)
 def encode(
-    run: Path, dataset: str, folder: Path | None, split: str, what: str, dims: tuple[int, int], device: str,
-    out: Path | None,
+    run: Path, dataset: str | None, folder: Path | None, split: str, what: str,
+    dims: "tuple[Any, Any] | None", seed: int, device: str, out: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Show where the encoder puts every image, or how sure it is of it."""
-    model, _ = open_run(run, device, 0)
-    target = out or beside(run, f"latent-{what}.png")
-    if max(dims) > model.latent_dim and target.suffix != ".csv":
+    """Show where the encoder puts every image, or how sure it is of it.
+
+    Numbers are those of all latents, in the order of the images. A .csv has a line for each: its label and
+    the target; an .npz the arrays `labels`, `mean` and `std`, and `sample` if that is the target.
+    """
+    paths = [target(run, each, f"latent-{what}.png") for each in out or [None]]
+    if dims and dims[0] != dims[1] and PCA in dims:
+        raise click.UsageError(f"--dims {dims[0]} {dims[1]}: say two latents, or pca alone")
+    model, _ = open_run(run, device, seed)
+    drawing = any(path.suffix.lower() in PICTURES for path in paths)
+    if drawing and model.latent_dim < 2:
         raise click.UsageError(
-            f"--dims {dims[0]} {dims[1]}: this model has {model.latent_dim} latent(s). A picture shows two; "
-            "write the numbers instead with --out latent.csv"
+            f"{run} has 1 latent, and a picture shows 2: see `vaelib qq`, or write numbers, --out latent.csv"
         )
-    images = images_for(model, dataset, folder, split)
-    from vaelib import evaluation, figures
+    if dims and PCA not in dims:
+        refuse_dims(model, dims)
+    images = images_for(run, model, dataset, folder, split).images
+    from vaelib import evaluation
 
-    mean, log_var = evaluation.encode(model, images)
-    points = mean if what == "mean" else (0.5 * log_var).exp()
-    if target.suffix == ".csv":
-        header = ",".join(["label", *(f"{what}_{index + 1}" for index in range(model.latent_dim))])
-        rows = (
-            f"{label},{','.join(f'{value:.9g}' for value in row)}"
-            for label, row in zip(images.labels.tolist(), points.tolist(), strict=True)
-        )
-        write(target, ("\n".join([header, *rows]) + "\n").encode())
-        return
-    name = {"mean": "mean", "std": "standard deviation"}[what]
-    plane = points[:, [dims[0] - 1, dims[1] - 1]]
-    write_figure(figures.latent_scatter(plane, images.labels, name=name, dims=dims), target)
+    mean, log_var = evaluation.encode(model, images, progress=bar("image", evaluation.BATCH))
+    points = {
+        "mean": lambda: mean,
+        "std": lambda: (0.5 * log_var).exp(),
+        "sample": lambda: draws_of(mean, log_var, seed),
+    }[what]()
+    for path in paths:
+        kind = path.suffix.lower()
+        if kind == ".csv":
+            write(path, _as_csv(points, images.labels, what))
+        elif kind == ".npz":
+            arrays = {"labels": images.labels, "mean": mean, "std": (0.5 * log_var).exp(), what: points}
+            write(path, _as_npz(arrays))
+        else:
+            write_figure(_latents(mean, log_var, points, images.labels, what, dims), path)
 
 
-@click.command()
+def _latents(
+    mean: "Tensor", log_var: "Tensor", points: "Tensor", labels: "Tensor", what: str, dims: Any
+) -> "Figure":
+    """Two latents of every image; or what they are along the two axes along which the means scatter most."""
+    from vaelib import figures, latent
+
+    name = {"mean": "mean", "std": "standard deviation", "sample": "sample"}[what]
+    if dims is None or PCA not in dims:
+        dims = dims or _most_used(mean, log_var)
+        chosen = points[:, [dims[0] - 1, dims[1] - 1]]
+        return _scatter(figures.latent_scatter(chosen, labels, name=name, dims=dims), what)
+    try:
+        plane = latent.principal_plane(mean)
+    except ValueError as error:
+        raise click.UsageError(f"--dims pca: {error}") from error
+    names = figures.principal_names(plane.explained)
+    if what == "std":
+        along = (log_var.double().exp() @ plane.directions.square().mT).sqrt()
+        names = f"deviation along the {names[0]}", f"deviation along the {names[1]}"
+    else:
+        along = (points.double() - plane.centre) @ plane.directions.mT
+    return _scatter(figures.latent_scatter(along, labels, name=name, axes_names=names), what)
+
+
+def _scatter(figure: "Figure", what: str) -> "Figure":
+    """A latent is as long across as up, where latents are drawn."""
+    if what == "sample":
+        figure.axes[0].set_aspect("equal")
+    return figure
+
+
+def _most_used(mean: "Tensor", log_var: "Tensor") -> tuple[int, int]:
+    """The two latents with the largest KL, in order, counted from 1."""
+    from vaelib.divergences import gaussian_kl
+
+    rates = gaussian_kl(mean[..., None], log_var[..., None]).mean(0)
+    first, second = sorted(rates.sort(descending=True, stable=True).indices[:2].tolist())
+    return first + 1, second + 1
+
+
+def _as_csv(points: "Tensor", labels: "Tensor", what: str) -> bytes:
+    lines = [",".join(["label", *(f"{what}_{index}" for index in range(1, points.shape[1] + 1))])]
+    for row in bar("row")(range(len(points))):
+        lines.append(",".join([str(int(labels[row])), *(f"{value:.9g}" for value in points[row].tolist())]))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _as_npz(arrays: "dict[str, Tensor]") -> bytes:
+    import numpy as np
+
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **{name: tensor.numpy() for name, tensor in arrays.items()})
+    return content.getvalue()
+
+
+# --- manifold -------------------------------------------------------------------------------------------
+
+
+@click.command(
+    epilog=examples(
+        "vaelib manifold runs/first",
+        "vaelib manifold runs/first --latent-min -4 --latent-max 4 --cells 32",
+        "vaelib manifold plane --out manifold.pdf",
+    )
+)
 @run_argument
 @click.option("--cells", type=click.IntRange(1, 200), default=20, show_default=True, help="Pictures a side.")
 @click.option(
@@ -158,29 +415,87 @@ def encode(
     type=choice(Grid),
     default="gaussian",
     show_default=True,
-    help="Cells of equal prior probability, or of equal size.",
+    help="Cells of equal prior probability, or of equal size from --latent-min to --latent-max.",
 )
 @click.option(
-    "--span",
-    type=Finite(0, min_open=True),
-    default=3.0,
+    "--latent-min",
+    type=Finite(),
+    default=-REACH,
     show_default=True,
-    help="Half the width of the linear grid.",
+    help="Where the linear grid begins, along both axes; given, the grid is linear.",
+)
+@click.option(
+    "--latent-max",
+    type=Finite(),
+    default=REACH,
+    show_default=True,
+    help="Where the linear grid ends, along both axes; given, the grid is linear.",
+)
+@click.option(
+    "--dims",
+    type=click.IntRange(1),
+    nargs=2,
+    default=(1, 2),
+    show_default=True,
+    help="Which two latents vary, across and up, counted from 1. All others are held at 0.",
 )
 @device_option
-@picture_option("manifold.png")
-def manifold(run: Path, cells: int, grid: Grid, span: float, device: str, out: Path | None) -> None:
-    """Decode a grid over the latent plane of a model with two latents."""
+@out_option("manifold.png")
+@click.pass_context
+def manifold(
+    context: click.Context, /, run: Path, cells: int, grid: Grid, latent_min: float, latent_max: float,
+    dims: tuple[int, int], device: str, out: Path | None,
+) -> None:  # fmt: skip
+    """Decode a grid over a plane of the latent space, all of it at once."""
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+    for name in ("latent_min", "latent_max"):
+        if given(name) and given("grid") and grid == "gaussian":
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} says nothing to --grid gaussian, which goes as far as the "
+                "prior: leave one of them out"
+            )
+        grid = "linear" if given(name) else grid
+    if latent_min >= latent_max:
+        raise click.UsageError(f"--latent-min {latent_min:g} is not below --latent-max {latent_max:g}")
+    path = target(run, out, "manifold.png")
     model, _ = open_run(run, device, 0)
-    if model.latent_dim != 2:
-        raise click.UsageError(
-            f"{run} has {model.latent_dim} latents and a manifold is a picture of 2: "
-            "see `vaelib sample`, or train with --latent-dim 2"
-        )
-    write_figure(_manifold(model, cells, grid, span), out or beside(run, "manifold.png"))
+    if model.latent_dim < 2:
+        raise click.UsageError(f"{run} has 1 latent, and a manifold is a picture of 2: see `vaelib sample`")
+    refuse_dims(model, dims)
+    from vaelib import figures
+    from vaelib.evaluation import decode
+
+    def place(plane: "Tensor") -> "Tensor":
+        z = plane.new_zeros(len(plane), model.latent_dim)
+        z[:, [dims[0] - 1, dims[1] - 1]] = plane
+        return decode(model, z)
+
+    others = model.latent_dim - 2
+    figure = figures.manifold(
+        place,
+        cells=cells,
+        grid=grid,
+        span=(latent_max - latent_min) / 2,
+        centre=(latent_max + latent_min) / 2,
+        dims=dims,
+        note={0: "", 1: "the third latent at 0"}.get(others, f"the other {others} latents at 0"),
+    )
+    write_figure(figure, path)
 
 
-@click.command()
+# --- animate --------------------------------------------------------------------------------------------
+
+
+@click.command(
+    epilog=examples(
+        "vaelib train --snapshots --out runs/film",
+        "vaelib animate runs/film",
+        "vaelib animate runs/film --fps 8 --out training.mp4",
+    )
+)
 @run_argument
 @click.option(
     "--fps",
@@ -196,12 +511,7 @@ def manifold(run: Path, cells: int, grid: Grid, span: float, device: str, out: P
     default=None,
     help="Which two latents to draw, counted from 1.  [default: the two with the largest KL at the end]",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help='The film to write, .gif, or .mp4 with the extra "video".  [default: training.gif beside the model]',
-)
+@out_option("training.gif", 'The film to write, the last with the extra "video":', FILMS)
 def animate(run: Path, fps: float, dims: tuple[int, int] | None, out: Path | None) -> None:
     """Replay the training of RUN as a film, from before the first epoch to the last.
 
@@ -209,10 +519,8 @@ def animate(run: Path, fps: float, dims: tuple[int, int] | None, out: Path | Non
     """
     from vaelib import movies
 
-    target = out or beside(run, "training.gif")
-    kind = target.suffix.lower()
-    if kind not in (".gif", ".mp4"):
-        raise click.UsageError(f"{target}: a film is written as .gif or .mp4")
+    path = target(run, out, "training.gif")
+    kind = path.suffix.lower()
     if kind == ".mp4":
         movies.encoder()  # now, not after the drawing
 
@@ -251,19 +559,4 @@ def animate(run: Path, fps: float, dims: tuple[int, int] | None, out: Path | Non
         film = movies.gif(frames, seconds, palette_from=[replay.frame(0), replay.frame(last)])
     else:
         film = movies.mp4(frames, [max(1, round(fps * time)) for time in seconds], fps, size=replay.size)
-    write(target, film)
-
-
-def _reconstructions(model: "VAE", images: "Images", generator: "torch.Generator") -> "Figure":
-    from vaelib import figures
-    from vaelib.evaluation import reconstruct
-
-    result = reconstruct(model, images, generator=generator)
-    return figures.reconstructions(images.floats().cpu(), result.mean_image, elbo=result.terms.elbo)
-
-
-def _manifold(model: "VAE", cells: int, grid: Grid, span: float) -> "Figure":
-    from vaelib import figures
-    from vaelib.evaluation import decode
-
-    return figures.manifold(lambda z: decode(model, z), cells=cells, grid=grid, span=span)
+    write(path, film)

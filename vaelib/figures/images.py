@@ -1,7 +1,8 @@
 """Pictures of pictures: sheets, reconstructions, and a plane of latents decoded."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -74,8 +75,16 @@ def sheet(images: Tensor, *, columns: int = 10, width: float = 6.5) -> Picture:
     return figure
 
 
-def reconstructions(originals: Tensor, reconstructed: Tensor, *, elbo: Tensor | None = None) -> Picture:
-    """Originals above, what the model makes of them below.
+def reconstructions(
+    originals: Tensor,
+    reconstructed: Tensor,
+    *,
+    elbo: Tensor | None = None,
+    score: str = "ELBO",
+    names: Sequence[str] | None = None,
+    columns: int = 10,
+) -> Picture:
+    """Originals above, what the model makes of them below, in bands of so many pairs.
 
     Parameters
     ----------
@@ -83,30 +92,69 @@ def reconstructions(originals: Tensor, reconstructed: Tensor, *, elbo: Tensor | 
         In [0, 1].
     elbo : Tensor, shape (K,), optional
         Written below each pair, in nats.
+    score : str
+        What that number is called.
+    names : sequence of str, optional
+        Written above each pair.
+    columns : int
+        Pairs in a band.
 
     Raises
     ------
     ValueError
-        If there are not as many of each.
+        If there are not as many of each, or none, or ``columns`` is below 1.
     """
     if originals.shape != reconstructed.shape:
         raise ValueError(
             f"originals are {tuple(originals.shape)}, reconstructions {tuple(reconstructed.shape)}"
         )
-    count, side, gap = len(originals), side_of(originals), 2
-    laid = tile(torch.cat([originals, reconstructed]), count, gap=gap)
-    width = max(4.0, 0.62 * count)
-    figure = blank(width, width * laid.shape[0] / laid.shape[1] + (0.3 if elbo is not None else 0))
+    for what, values in (("numbers", elbo), ("names", names)):
+        if values is not None and len(values) != len(originals):
+            raise ValueError(f"{len(values)} {what} for {len(originals)} images")
+    side, gap = side_of(originals), 2
+    columns = min(columns, len(originals))
+    bands = [slice(start, start + columns) for start in range(0, len(originals), max(columns, 1))]
+    # A line of text is as high as a third of a picture; what is not written takes no room.
+    line = math.ceil(side / 3)
+    above, below = (0 if names is None else line), (0 if elbo is None else line)
+    pair = 2 * side + gap
+    pitch = above + pair + below + 2 * gap
+    laid = torch.full((pitch * (len(bands) - 1) + pair, columns * (side + gap) - gap), math.nan)
+    for number, band in enumerate(bands):
+        here = tile(torch.cat([originals[band], reconstructed[band]]), len(originals[band]), gap=gap)
+        laid[number * pitch : number * pitch + pair, : here.shape[1]] = here
+    inch = 0.58 / (side + gap)
+    figure = blank(inch * laid.shape[1] + 0.75, inch * (laid.shape[0] + above + below) + 0.1)
     axes = figure.add_subplot()
     show(axes, laid)
-    for index, value in enumerate([] if elbo is None else elbo.tolist()):
-        middle = index * (side + gap) + side / 2
-        axes.text(middle, laid.shape[0] + 3, f"{value:.0f}", ha="center", va="top", color=INK, fontsize=8)
+
+    def say(x: float, y: float, words: str, **style: Any) -> None:
+        axes.text(x, y, words, color=INK, **{"fontsize": 7, "va": "center", "ha": "center", **style})
+
+    for index, top in enumerate(pitch * (index // columns) for index in range(len(originals))):
+        middle = (index % columns) * (side + gap) + side / 2 - 0.5
+        if names is not None:
+            say(middle, top - line / 2 - 0.5, names[index])
+        if elbo is not None:
+            say(middle, top + pair + line / 2 - 0.5, f"{elbo[index].item():.0f}", fontsize=8)
+    for number in range(len(bands)):
+        rows = [("image", side / 2), ("decoded", side + gap + side / 2)]
+        if elbo is not None:
+            rows.append((f"{score}, nats", pair + line / 2))
+        for words, y in rows:
+            say(-0.15 * side, number * pitch + y - 0.5, words, ha="right")
     return figure
 
 
 def manifold(
-    decode: Callable[[Tensor], Tensor], *, cells: int = 20, grid: Grid = "gaussian", span: float = 3.0
+    decode: Callable[[Tensor], Tensor],
+    *,
+    cells: int = 20,
+    grid: Grid = "gaussian",
+    span: float = 3.0,
+    centre: float = 0.0,
+    dims: tuple[int, int] = (1, 2),
+    note: str = "",
 ) -> Picture:
     """What the decoder draws over a plane of latents, after figure 4 of Kingma and Welling (2014).
 
@@ -116,8 +164,14 @@ def manifold(
         From latents (K, 2) to pictures (K, side * side) in [0, 1], all in one call.
     cells, grid, span
         See :func:`vaelib.latent.latent_grid`.
+    centre : float
+        Added to both coordinates: the middle of a linear grid.
+    dims : tuple of int
+        Which latents these are, counted from 1, for the axes.
+    note : str
+        A line above the picture.
     """
-    z = latent_grid(cells, grid=grid, span=span)
+    z = latent_grid(cells, grid=grid, span=span) + centre
     figure = blank(6.0, 6.0)
     axes = figure.add_subplot()
     laid = tile(decode(z), cells, gap=0)
@@ -130,6 +184,8 @@ def manifold(
     axes.set_xticks(middles, [f"{across[index]:.1f}" for index in shown], fontsize=8)
     axes.set_yticks(middles, [f"{up[index]:.1f}" for index in shown], fontsize=8)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("$z_1$")
-    axes.set_ylabel("$z_2$")
+    axes.set_xlabel(f"$z_{{{dims[0]}}}$")
+    axes.set_ylabel(f"$z_{{{dims[1]}}}$")
+    if note:
+        axes.set_title(note, fontsize=9, color=INK, loc="left")
     return figure
