@@ -5,11 +5,19 @@ import io
 import matplotlib.image as mpimg
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
-from matplotlib.collections import PathCollection
-from matplotlib.colors import to_rgb
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredText
+from matplotlib.text import Text
+from scipy.stats.mstats import mquantiles
 
-from vaelib import figures
+from vaelib import aggregate, figures
 from vaelib.history import Epoch
 from vaelib.latent import latent_grid
 
@@ -230,3 +238,203 @@ def test_a_replay_without_held_out_images_says_nothing_of_them() -> None:
 def test_a_replay_that_makes_no_sense_is_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         figures.Replay(**replayed(**wrong))
+
+
+# --- The aggregate posterior ----------------------------------------------------------------------------
+def latents(count: int, *, images: int = 2000, seed: int = 0) -> tuple[torch.Tensor, aggregate.LatentReport]:
+    """Draws with other shifts and widths in each latent, of which every third is inactive."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(images, count, generator=generator, dtype=torch.float64)
+    shift, width = torch.linspace(0.5, -0.5, count), torch.linspace(0.6, 1.4, count)
+    active = torch.arange(count) % 3 != 2
+    draws = torch.where(active, shift + width * normal, normal)
+    mean = torch.where(active, draws, 0)
+    return draws, aggregate.report(mean, torch.zeros_like(mean), draws)
+
+
+def notes(axes: Axes) -> list[str]:
+    """What stands in the corners of a panel: the latent, and its distance."""
+    return [artist.txt.get_text() for artist in axes.artists if isinstance(artist, AnchoredText)]
+
+
+def curve(axes: Axes) -> tuple[np.ndarray, np.ndarray]:
+    x, y = axes.lines[-1].get_data()
+    return np.asarray(x), np.asarray(y)
+
+
+@pytest.mark.parametrize("count", [2, 64])
+def test_qq_draws_each_latents_quantiles_against_those_of_the_prior(count: int) -> None:
+    draws, report = latents(count)
+    panels = figures.qq(draws, report).axes
+    assert len(panels) == count
+    for latent, axes in enumerate(panels):
+        x, y = curve(axes)
+        # Hazen's positions, (i - 1/2) / N, are those with both of SciPy's parameters at 1/2.
+        expected = mquantiles(draws[:, latent].numpy(), scipy.special.ndtr(x), alphap=0.5, betap=0.5)
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+        assert (x.min(), x.max()) == pytest.approx((-3, 3))
+
+
+def test_qq_of_exact_quantiles_is_a_straight_line() -> None:
+    exact = torch.special.ndtri((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000)
+    draws = torch.stack([exact, 0.5 + 2 * exact], 1)
+    report = aggregate.report(draws, torch.zeros_like(draws), draws)
+    for axes, (shift, slope) in zip(figures.qq(draws, report).axes, [(0, 1), (0.5, 2)], strict=True):
+        x, y = curve(axes)
+        # Between neighbours the interpolation is right to their distance squared: 1e-4 at 3 deviations.
+        np.testing.assert_allclose(y, shift + slope * x, atol=1e-3)
+
+
+def test_qq_tells_active_latents_from_inactive_ones_by_more_than_colour() -> None:
+    draws, report = latents(6)
+    for latent, axes in enumerate(figures.qq(draws, report).axes):
+        drawn = axes.lines[-1]
+        if report.active[latent]:
+            assert (to_hex(drawn.get_color()), drawn.get_linestyle()) == (figures.PHI, "-")
+        else:
+            assert (to_hex(drawn.get_color()), drawn.get_linestyle()) == (figures.INK, "None")
+            assert drawn.get_marker() == "o"
+
+
+def test_qq_names_each_latent_and_its_distance_and_can_show_the_worst_alone() -> None:
+    draws, report = latents(12)
+    by_distance = sorted(range(12), key=lambda latent: -report.wasserstein[latent].item())
+    for worst, expected in ((None, range(12)), (3, by_distance[:3]), (99, by_distance)):
+        panels = figures.qq(draws, report, worst=worst).axes
+        distances = report.wasserstein.tolist()
+        assert [notes(axes) for axes in panels] == [
+            [f"$z_{{{latent + 1}}}$", f"$W_1 = {distances[latent]:.3f}$"] for latent in expected
+        ]
+    small = figures.qq(*latents(40)).axes
+    assert notes(small[39])[0] == "40"
+
+
+def words(figure: Figure) -> list[Text]:
+    """All text that is drawn, once it is."""
+    FigureCanvasAgg(figure).draw()
+    return [
+        text
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text() and text.get_window_extent().width > 0
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 24, 64, 70])
+def test_panels_of_a_qq_plot_are_equal_squares_and_no_text_lies_on_another(count: int) -> None:
+    figure = figures.qq(*latents(count))
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    for box in boxes:
+        assert box.width == pytest.approx(box.height)
+        assert box.width == pytest.approx(boxes[0].width)
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
+    places = [text.get_window_extent() for text in words(figure)]
+    assert len(places) > 2 * count + 4  # two notes in each panel, what runs along, and labels of ticks
+    for index, place in enumerate(places):
+        assert figure.bbox.x0 <= place.x0 < place.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= place.y0 < place.y1 <= figure.bbox.y1
+        for other in places[index + 1 :]:
+            assert not place.overlaps(other)
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "columns"),
+    [(1, None, 1), (5, None, 5), (7, None, 4), (24, None, 6), (5, 2, 2), (2, 9, 2)],
+)
+def test_panels_of_a_qq_plot_fill_their_rows(count: int, asked: int | None, columns: int) -> None:
+    panels = figures.qq(*latents(count), columns=asked).axes
+    assert len({round(axes.get_position().x0, 6) for axes in panels}) == columns
+
+
+@pytest.mark.parametrize("count", [100, 10_000])
+def test_band_of_a_qq_plot_is_wilsons_interval(count: int) -> None:
+    draws, report = latents(1, images=count)
+    axes = figures.qq(draws, report).axes[0]
+    outline = axes.collections[0].get_paths()[0].vertices
+    level = 2 * scipy.special.ndtr(figures.latents.BAND_WIDTH) - 1
+    x, _ = curve(axes)
+    for place in (0, 30, 40, 75):
+        # The test takes whole successes: of the interval at the two that are nearest, between.
+        successes = count * scipy.special.ndtr(x[place])
+        whole = np.array([np.floor(successes), np.floor(successes) + 1], dtype=int)
+        exact = [scipy.stats.binomtest(int(k), count).proportion_ci(level, method="wilson") for k in whole]
+        edges = np.unique(outline[np.isclose(outline[:, 0], x[place])][:, 1])
+        for edge, name in ((edges[0], "low"), (edges[-1], "high")):
+            near = scipy.special.ndtri([getattr(interval, name) for interval in exact])
+            assert near[0] - 1e-9 <= edge <= near[1] + 1e-9
+
+
+def test_curves_of_nine_in_ten_normal_samples_stay_in_the_band() -> None:
+    normal = torch.randn(1000, 400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = figures.latents._band(torch.special.ndtr(torch.linspace(-3, 3, 81).double()), 1000)
+    quantiles = np.quantile(normal.numpy(), scipy.special.ndtr(np.linspace(-3, 3, 81)), 0, method="hazen").T
+    inside = ((low.numpy() < quantiles) & (quantiles < high.numpy())).all(1).mean()
+    # 0.92 with 4,000 samples; the standard error of a share of 400 is 0.014.
+    assert 0.88 < inside < 0.97
+
+
+def test_distances_of_latents_stand_in_order_beside_those_of_normal_samples() -> None:
+    _, report = latents(9)
+    axes = figures.latent_distances(report).axes[0]
+    order = report.wasserstein.argsort(descending=True)
+    assert [label.get_text() for label in axes.get_xticklabels()] == [str(n + 1) for n in order.tolist()]
+    filled, hollow, mean, level = axes.lines
+    drawn = {}
+    for line_ in (filled, hollow):
+        drawn |= dict(zip(*(np.asarray(part).tolist() for part in line_.get_data()), strict=True))
+    assert [drawn[place] for place in range(9)] == report.wasserstein[order].tolist()
+    assert len(hollow.get_xdata()) == 3
+    assert hollow.get_markerfacecolor() == "none"
+    noise = aggregate.sampling_noise(2000)
+    assert mean.get_ydata() == pytest.approx([noise.wasserstein] * 2)
+    assert level.get_ydata() == pytest.approx([noise.wasserstein_level] * 2)
+    stems = [c for c in axes.collections if isinstance(c, LineCollection)]
+    assert sum(len(stem.get_segments()) for stem in stems) == 9
+    assert all(segment[0, 1] == noise.wasserstein for stem in stems for segment in stem.get_segments())
+
+
+@pytest.mark.parametrize("count", [1, 2, 24, 64])
+def test_no_text_lies_on_another_among_the_distances(count: int) -> None:
+    places = [text.get_window_extent() for text in words(figures.latent_distances(latents(count)[1]))]
+    for index, place in enumerate(places):
+        assert not any(place.overlaps(other) for other in places[index + 1 :])
+
+
+def test_strips_show_each_row_of_pictures_beside_its_name_and_above_its_ticks() -> None:
+    images = numbered(6).reshape(2, 3, 9)
+    figure = figures.strips(images, names=["chord", "arc"], ticks=["0", "½", "1"], across="t")
+    axes = figure.axes[0]
+    np.testing.assert_allclose(shown(figure)[1::5, 1::5], np.linspace(0, 1, 6).reshape(2, 3), rtol=1e-6)
+    # Pixels 0 to 2, 5 to 7 and 10 to 12 across.
+    assert [(t.get_text(), *t.get_position()) for t in axes.get_xticklabels()] == [
+        ("0", 1, 0),
+        ("½", 6, 0),
+        ("1", 11, 0),
+    ]
+    assert [(t.get_text(), t.get_position()[1]) for t in axes.get_yticklabels()] == [("chord", 1), ("arc", 6)]
+    assert axes.get_xlabel() == "t"
+    plainly = figures.strips(images).axes[0]
+    assert not plainly.get_xticklabels()
+    assert not plainly.get_yticklabels()
+
+
+def test_a_scatter_of_principal_components_says_what_its_axes_explain() -> None:
+    names = figures.principal_names(torch.tensor([0.42, 0.071]))
+    axes = figures.latent_scatter(torch.zeros(10, 2), torch.arange(10), axes_names=names).axes[0]
+    assert axes.get_xlabel() == "1st principal component: 42 % of the variance"
+    assert axes.get_ylabel() == "2nd principal component: 7 % of the variance"
+
+
+def test_pictures_of_latents_that_cannot_be_drawn_are_refused() -> None:
+    draws, report = latents(3)
+    with pytest.raises(ValueError, match="draws have 2 latents, the report 3"):
+        figures.qq(draws[:, :2], report)
+    with pytest.raises(ValueError, match="1 draw"):
+        figures.qq(draws[:1], report)
+    with pytest.raises(ValueError, match="worst is 0"):
+        figures.qq(draws, report, worst=0)
+    with pytest.raises(ValueError, match="columns is -1"):
+        figures.qq(draws, report, columns=-1)
+    with pytest.raises(ValueError, match="1 names for 2"):
+        figures.strips(torch.zeros(2, 3, 9), names=["one"])
+    with pytest.raises(ValueError, match="2 ticks for 3"):
+        figures.strips(torch.zeros(2, 3, 9), ticks=["one", "two"])

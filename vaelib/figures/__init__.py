@@ -6,7 +6,7 @@ lines mid-grey, so that one picture serves light and dark pages.
 
 from vaelib.figures.curves import Line, Panel, loss_curves, plot
 from vaelib.figures.images import manifold, reconstructions, sheet, tile
-from vaelib.figures.latents import latent_scatter
+from vaelib.figures.latents import latent_distances, latent_scatter, principal_names, qq, strips
 from vaelib.figures.replay import Replay
 from vaelib.figures.style import (
     DATA,
@@ -35,11 +35,15 @@ __all__ = [
     "Panel",
     "Picture",
     "Replay",
+    "latent_distances",
     "latent_scatter",
     "loss_curves",
     "manifold",
     "plot",
+    "principal_names",
+    "qq",
     "reconstructions",
     "sheet",
+    "strips",
     "tile",
 ]
