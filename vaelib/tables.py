@@ -369,15 +369,27 @@ class Comparison:
         return "" if column.terms is None or column is self.published else "none"
 
 
-def comparison(name: str, *, floor: float, folder: Path | None = None) -> Comparison:
+def comparison(name: str, *runs: str, floor: float, folder: Path | None = None) -> Comparison:
     """Return a repository's figures, published and ours, as a table.
 
     Parameters
     ----------
     name, floor, folder
         As in :func:`columns`.
+    *runs : str
+        Which of the preset's runs; all of them where none is named.
+
+    Raises
+    ------
+    ValueError
+        If the preset has no such run.
     """
     found = columns(name, floor=floor, folder=folder)
+    known = {column.name: column for column in found}
+    if unknown := [run for run in runs if run not in known]:
+        raise ValueError(f"{name} has no run {', '.join(unknown)}: there are {', '.join(known)}")
+    if runs:
+        found = [known[run] for run in ("published", *runs)]
     loss = presets.named(name).loss
     if loss is None:
         return Comparison(found, unit="−ELBO, nats")
