@@ -42,6 +42,10 @@ def gif(frames: Iterable["Frame"], seconds: Sequence[float], *, palette_from: Se
         raise ValueError(f"a frame of {min(seconds)} s: a GIF shows one for 0.02 s at least")
     # Colours as far apart as may be rather than means of many: paper stays white, and brown is not olive.
     palette = Image.fromarray(np.concatenate(palette_from)).quantize(256, Image.Quantize.MAXCOVERAGE)
+    # Pillow looks for the nearest of 256 colours in steps of some greys: what is nearly paper is paper.
+    colours = np.array(palette.getpalette(), dtype=np.int64).reshape(-1, 3)
+    colours[(colours >= 248).all(-1)] = 255
+    palette.putpalette(colours.flatten().tolist())
     pages = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     if len(pages) != len(seconds):
         raise ValueError(f"{len(seconds)} durations for {len(pages)} frames")

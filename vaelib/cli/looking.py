@@ -548,6 +548,7 @@ def animate(run: Path, fps: float, dims: tuple[int, int] | None, out: Path | Non
         taken.history,
         elbo=taken.held_out_elbo,
         dims=(across, up),
+        note="" if latents == 2 else _which(across, up, latents, by_rate=dims is None),
         held_out_name=taken.held_out_name,
         scale=1 if kind == ".gif" else 2,  # a film may fill a screen, and compresses well
     )
@@ -560,3 +561,11 @@ def animate(run: Path, fps: float, dims: tuple[int, int] | None, out: Path | Non
     else:
         film = movies.mp4(frames, [max(1, round(fps * time)) for time in seconds], fps, size=replay.size)
     write(path, film)
+
+
+def _which(across: int, up: int, latents: int, *, by_rate: bool) -> str:
+    """Name the two latents that a film shows, in Matplotlib's mathematics."""
+    pair = f"$z_{{{across}}}$ and $z_{{{up}}}$"
+    if by_rate:
+        return f"Shown are {pair}, the two of {latents} latents with the largest KL after the last epoch."
+    return f"Shown are {pair} of {latents} latents."

@@ -1,5 +1,6 @@
 """A training run as one picture that is redrawn for each epoch, for a film."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vaelib.figures.images import show, side_of, tile
 from vaelib.figures.latents import check_plane
-from vaelib.figures.style import DIGITS, ELBO, INK, Picture, plain
+from vaelib.figures.style import DIGITS, DISTORTION, ELBO, INK, Picture, plain
 from vaelib.history import Epoch
 
 
@@ -40,9 +41,12 @@ class Replay:
     history : sequence of Epoch
         The E epochs; at least one.
     elbo : sequence of float or None, optional
-        The number in the title at each of the E + 1 moments, in nats: the held-out ELBO.
+        The number in the title at each of the E + 1 moments, in nats: the held-out ELBO. Where the history's
+        is minus infinity, as an autoencoder's, the distortion is shown in its place.
     dims : tuple of int
         Which latents these are, counted from 1, for the axes.
+    note : str
+        What is said of them below.
     held_out_name : str
         What the held-out images are called.
     scale : float
@@ -55,8 +59,8 @@ class Replay:
         lengths does not fit the history's.
     """
 
-    # Pixels of a frame, and in it of a picture's own pixel: whole numbers, so that none is blurred.
-    WIDTH, HEIGHT, ZOOM = 900, 600, 2
+    # Pixels of a frame, of five pictures in a row, and of a picture's own pixel where those have room.
+    WIDTH, HEIGHT, ROW, ZOOM = 900, 600, 296, 2
     # Epochs that a badge's trail goes back: the way it has just come, before all ways make a scribble.
     TRAIL = 3
     _TEXT = "#24292f"
@@ -73,6 +77,7 @@ class Replay:
         *,
         elbo: Sequence[float | None] | None = None,
         dims: tuple[int, int] = (1, 2),
+        note: str = "",
         held_out_name: str = "held out",
         scale: float = 1.0,
     ) -> None:
@@ -93,6 +98,7 @@ class Replay:
         self._points, self._reconstructions, self._shown = points, reconstructions, shown
         self._originals, self._history, self._elbo = originals, history, elbo
         self._held_out_name = held_out_name
+        self._term = "elbo" if all(math.isfinite(line.train_elbo) for line in history) else "distortion"
         self.figure = Picture(
             figsize=(self.WIDTH / self._DPI, self.HEIGHT / self._DPI),
             dpi=self._DPI * scale,
@@ -101,14 +107,17 @@ class Replay:
         self._canvas = FigureCanvasAgg(self.figure)
         self.size: tuple[int, int] = self._canvas.get_width_height(physical=True)
         self._heading = self._say(58, 42, size=15, weight="bold", color=self._TEXT)
-        self._number = self._say(856, 42, size=12, ha="right", color=ELBO)
+        self._number = self._say(
+            856, 42, size=12, ha="right", color=ELBO if self._term == "elbo" else DISTORTION
+        )
         self._draw_latents(labels, dims)
         self._draw_pictures(labels[shown])
         self._draw_curves()
-        note = (
+        about = (
             "Badges and their trails: the images on the right. Decoded is E[x | z] at the mean of q(z | x)."
         )
-        self._say(58, 586, note, size=8, color=INK)
+        for line, words in enumerate([about, note] if note else [about]):
+            self._say(58, (576 if note else 586) + 16 * line, words, size=8, color=INK)
         self.show(0)
 
     def __len__(self) -> int:
@@ -130,8 +139,10 @@ class Replay:
             line.set_markevery([moment - 1] if moment else [])
         self._now.set_xdata([moment, moment])
         self._heading.set_text(f"epoch {moment} of {len(self) - 1}" if moment else "before training")
-        value = self._elbo[moment]
-        self._number.set_text("" if value is None else f"{self._held_out_name} ELBO {_minus(value)} nats")
+        name, value = "ELBO", self._elbo[moment]
+        if self._term != "elbo":
+            name, value = "distortion", self._history[moment - 1].held_out_distortion if moment else None
+        self._number.set_text("" if value is None else f"{self._held_out_name} {name} {_minus(value)} nats")
         return self.figure
 
     def frame(self, moment: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -153,14 +164,21 @@ class Replay:
     def _draw_latents(self, labels: Tensor, dims: tuple[int, int]) -> None:
         axes = plain(self._axes(58, 92, 428, 428))
         lowest, highest = self._points.amin((0, 1)), self._points.amax((0, 1))
-        # One length is one length along both axes, and a little air around the outermost point.
-        reach = max(0.54 * float((highest - lowest).max()), 1e-3)
+        # One length is one length along both axes, and a little air around the outermost point. Where all
+        # points are one, as without an encoder, about as much as the prior covers.
+        extent = float((highest - lowest).max())
+        reach = 0.54 * extent if extent > 1e-6 else 3.0
         middle = ((lowest + highest) / 2).tolist()
         axes.set_xlim(middle[0] - reach, middle[0] + reach)
         axes.set_ylim(middle[1] - reach, middle[1] + reach)
         axes.set_xlabel(f"mean of $z_{{{dims[0]}}}$", fontsize=9, labelpad=2)
         axes.set_ylabel(f"mean of $z_{{{dims[1]}}}$", fontsize=9, labelpad=0)
         axes.tick_params(labelsize=8)
+        axes.tick_params(axis="y", labelrotation=90)  # however long, they leave the name its place
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(7))
+        for label in axes.get_yticklabels():
+            label.set_verticalalignment("center")
         colours = [DIGITS[digit % len(DIGITS)] for digit in labels.tolist()]
         # All classes in one collection, in the order of the images: no class lies on top of another.
         across, up = self._points[0].T.numpy()
@@ -188,44 +206,54 @@ class Replay:
     def _draw_pictures(self, labels: Tensor) -> None:
         """Two bands of five, originals above what was decoded; the labels name the columns."""
         side, left, gap = side_of(self._originals), 560, 2
+        zoom = min(self.ZOOM, self.ROW / (5 * (side + gap) - gap))
         self._bands = [slice(start, start + 5) for start in range(0, len(labels), 5)]
         self.pictures: list[AxesImage] = []
         for band, part in enumerate(self._bands):
             here, top = labels[part].tolist(), 92 + 146 * band
             empty = tile(torch.zeros(2 * len(here), side * side), len(here), gap=gap)
-            axes = self._axes(left, top, self.ZOOM * empty.shape[1], self.ZOOM * empty.shape[0])
+            axes = self._axes(left, top, zoom * empty.shape[1], zoom * empty.shape[0])
             show(axes, empty)
+            if zoom != self.ZOOM:  # pixels between the frame's own
+                axes.images[0].set_interpolation("hanning")
             self.pictures += axes.images
             for column, digit in enumerate(here):
-                middle = left + self.ZOOM * (column * (side + gap) + side / 2)
+                middle = left + zoom * (column * (side + gap) + side / 2)
                 colour = DIGITS[digit % len(DIGITS)]
                 self._say(middle, top - 7, str(digit), size=8.5, weight="bold", ha="center", color=colour)
             for row, words in enumerate(("image", "decoded")):
-                middle = top + self.ZOOM * (row * (side + gap) + side / 2)
+                middle = top + zoom * (row * (side + gap) + side / 2)
                 self._say(left - 8, middle, words, size=8, ha="right", va="center", color=INK)
 
     def _draw_curves(self) -> None:
         axes = plain(self._axes(560, 392, 296, 128))
         epochs = list(range(1, len(self)))
-        names = (("train_elbo", "training", "--", 0.55), ("held_out_elbo", self._held_out_name, "-", 1.0))
+        term, name = self._term, {"elbo": "ELBO", "distortion": "distortion"}[self._term]
+        names = (
+            (f"train_{term}", "training", "--", 0.55),
+            (f"held_out_{term}", self._held_out_name, "-", 1.0),
+        )
+        colour = {"elbo": ELBO, "distortion": DISTORTION}[term]
         self.curves, self._runs = [], []
         for field, label, style, alpha in names:
             values = [getattr(line, field) for line in self._history]
             if values[0] is None:
                 continue
-            axes.plot(epochs, values, style, color=ELBO, alpha=0.2 * alpha + 0.05, linewidth=1.2)
+            axes.plot(epochs, values, style, color=colour, alpha=0.2 * alpha + 0.05, linewidth=1.2)
             self.curves += axes.plot(
-                [], [], style, marker="o", markersize=5, color=ELBO, alpha=alpha, linewidth=1.8, label=label,
-                clip_on=False,
+                [], [], style, marker="o", markersize=5, color=colour, alpha=alpha, linewidth=1.8,
+                label=label, clip_on=False,
             )  # fmt: skip
             self._runs.append((epochs, values))
         self._now = axes.axvline(0, color=INK, linewidth=1, linestyle=":")
         axes.set_xlim(0, len(self) - 1)
         axes.set_xlabel("epoch", fontsize=9, labelpad=2)
-        axes.set_title("ELBO, nats per image", color=ELBO, fontsize=9, loc="left", pad=4)
+        axes.set_title(f"{name}, nats per image", color=colour, fontsize=9, loc="left", pad=4)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
+        axes.legend(
+            frameon=False, fontsize=8, labelcolor=INK, loc="lower right" if term == "elbo" else "upper right"
+        )
 
 
 def _minus(value: float) -> str:
