@@ -17,18 +17,19 @@ Grey = np.ndarray[Any, np.dtype[np.float64]]
 
 SIDE, BOX = 28, 20
 # A photograph is first made so small: averages over many of its pixels have no grain.
-LARGEST = 560
+LARGEST = 280
 # Of 255 greys: with less between the darkest and the lightest pixel there is no digit.
 LEAST_CONTRAST = 16
-# How many times further from the paper than the paper's own grain a pixel has to be.
-ABOVE_GRAIN = 6
+# Where paper has grain, as in a photograph, ink is what is further from it than this many deviations of the
+# grain and than this share of the darkest ink: of 300,000 pixels some are far out by chance.
+ABOVE_GRAIN, FAINT = 6, 0.2
 
 
 def read(paths: Sequence[Path], *, invert: Invert = "auto") -> Tensor:
     """Read pictures and lay each out as MNIST's digits are.
 
     Colours become grey, transparent pixels paper. The paper's grey is a plane through the picture's edge, so
-    that a shadow across a photograph is paper too, and what differs from it by no more than its grain is
+    that a shadow across a photograph is paper too, and what hardly differs from it where it has grain is
     none of the ink. The ink is cut out, scaled until its longer side has 20 pixels, made as light as 255 at
     its lightest, and laid on 28 by 28 black pixels with the middle of its mass in the middle. A pen of a
     tenth of the digit's height writes as MNIST's did; a hairline nearly disappears.
@@ -134,7 +135,7 @@ def _above_paper(grey: Grey, most: float, lightest: float) -> Grey:
     plane, *_ = np.linalg.lstsq(places, grey[bare], rcond=None)
     above: Grey = grey - (plane[0] + plane[1] * down + plane[2] * across)
     grain = 1.4826 * np.median(np.abs(above[bare]))  # the deviation, were it normal, whatever lies about
-    above[above < max(ABOVE_GRAIN * grain, 1.0)] = 0
+    above[above < (max(ABOVE_GRAIN * grain, FAINT * above.max()) if grain > 1 else 1)] = 0
     return above
 
 

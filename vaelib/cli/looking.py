@@ -204,7 +204,7 @@ def _short(file: Path, place: int) -> str:
     """What a file is called above its picture, or its place where the font may lack a letter."""
     if not file.stem.isprintable() or max(file.stem) > "ÿ":
         return f"file {place}"
-    return file.stem if len(file.stem) <= 11 else f"{file.stem[:10]}…"
+    return file.stem if len(file.stem) <= 9 else f"{file.stem[:8]}…"
 
 
 class _Pairs(NamedTuple):
@@ -302,7 +302,9 @@ class _LatentOrPca(click.ParamType):  # type: ignore[type-arg]  # generic from c
 )
 @seed_option
 @device_option
-@out_option("latent-TARGET.png", "A picture, or all latents as numbers:", (*PICTURES, *NUMBERS), several=True)
+@out_option(
+    "latent-TARGET.png", "A picture of two latents, or all as numbers:", (*PICTURES, *NUMBERS), several=True
+)
 def encode(
     run: Path, dataset: str | None, folder: Path | None, split: str, what: str,
     dims: "tuple[Any, Any] | None", seed: int, device: str, out: tuple[Path, ...],
@@ -361,7 +363,8 @@ def _latents(
     names = figures.principal_names(plane.explained)
     if what == "std":
         along = (log_var.double().exp() @ plane.directions.square().mT).sqrt()
-        names = f"deviation along the {names[0]}", f"deviation along the {names[1]}"
+        name = "deviation along principal component"
+        names = f"{name} 1 of the means", f"{name} 2 of the means"
     else:
         along = (points.double() - plane.centre) @ plane.directions.mT
     return _scatter(figures.latent_scatter(along, labels, name=name, axes_names=names), what)
@@ -419,14 +422,14 @@ def _as_npz(arrays: "dict[str, Tensor]") -> bytes:
 )
 @click.option(
     "--latent-min",
-    type=Finite(),
+    type=Finite(-100, 100),
     default=-REACH,
     show_default=True,
     help="Where the linear grid begins, along both axes; given, the grid is linear.",
 )
 @click.option(
     "--latent-max",
-    type=Finite(),
+    type=Finite(-100, 100),
     default=REACH,
     show_default=True,
     help="Where the linear grid ends, along both axes; given, the grid is linear.",
@@ -435,6 +438,7 @@ def _as_npz(arrays: "dict[str, Tensor]") -> bytes:
     "--dims",
     type=click.IntRange(1),
     nargs=2,
+    metavar="I J",
     default=(1, 2),
     show_default=True,
     help="Which two latents vary, across and up, counted from 1. All others are held at 0.",
@@ -446,7 +450,7 @@ def manifold(
     context: click.Context, /, run: Path, cells: int, grid: Grid, latent_min: float, latent_max: float,
     dims: tuple[int, int], device: str, out: Path | None,
 ) -> None:  # fmt: skip
-    """Decode a grid over a plane of the latent space, all of it at once."""
+    """Decode a grid over a plane of latents, all of it at once."""
 
     def given(name: str) -> bool:
         return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
@@ -508,10 +512,11 @@ def manifold(
     "--dims",
     type=click.IntRange(1),
     nargs=2,
+    metavar="I J",
     default=None,
     help="Which two latents to draw, counted from 1.  [default: the two with the largest KL at the end]",
 )
-@out_option("training.gif", 'The film to write, the last with the extra "video":', FILMS)
+@out_option("training.gif", 'The film to write; MP4 needs the extra "video":', FILMS)
 def animate(run: Path, fps: float, dims: tuple[int, int] | None, out: Path | None) -> None:
     """Replay the training of RUN as a film, from before the first epoch to the last.
 

@@ -148,17 +148,17 @@ def _for_json(numbers: dict[str, Any]) -> dict[str, Any]:
 @images_options
 @seed_option
 @device_option
-@out_option("qq.png", "A picture, or a table of all latents:", (*PICTURES, ".csv"), several=True)
+@out_option("qq.png", "A picture, or the table of all latents:", (*PICTURES, ".csv"), several=True)
 def qq(
     run: Path, dataset: str | None, folder: Path | None, split: str, seed: int, device: str,
     out: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Hold the latents of all images against the prior: quantiles against those of N(0, 1), and distances.
+    """Compare the latents of all images with the prior, N(0, 1).
 
-    One latent is drawn from q(z|x) for each image; together they follow the aggregate posterior. For each
-    latent the table has the 1-Wasserstein distance W1, in units of z, and the Kolmogorov-Smirnov distance KS;
-    its share of the rate, KL, in nats for each image; and whether it is active, that is, whether the variance
-    of its mean over the images is above 0.01. A sheet or a table: --out may end in .csv.
+    One latent is drawn from q(z|x) for each image; together they follow the aggregate posterior q(z). The
+    picture holds their quantiles against those of N(0, 1). The table has, for each latent, the distance from
+    N(0, 1), 1-Wasserstein W1 in units of z and Kolmogorov-Smirnov KS; its share of the rate, KL, in nats for
+    each image; and whether it is active: whether the variance of its mean over the images is above 0.01.
     """
     paths = [target(run, each, "qq.png") for each in out or [None]]
     model, _ = open_run(run, device, seed)

@@ -106,7 +106,11 @@ def endings(allowed: Sequence[str]) -> str:
 
 
 def out_option(
-    name: str, what: str = "The picture to write", allowed: Sequence[str] = PICTURES, *, several: bool = False
+    name: str,
+    what: str = "The picture to write,",
+    allowed: Sequence[str] = PICTURES,
+    *,
+    several: bool = False,
 ) -> Callable[[Command], Command]:
     """Declare ``--out``: one file or several, each with one of the allowed endings, else ``name``."""
 
@@ -118,7 +122,7 @@ def out_option(
 
     return click.option(
         "--out", type=click.Path(path_type=Path, dir_okay=False), multiple=several, callback=check,
-        help=f"{what}, {endings(allowed)}{'; may be repeated' if several else ''}."
+        help=f"{what} {endings(allowed)}{'; may be repeated' if several else ''}."
         f"  [default: {name} beside the model]",
     )  # fmt: skip
 
