@@ -25,7 +25,7 @@ from vaelib.units import (
 # What the files call the images that a figure stands on, and what a reader does.
 IMAGES = {"test": "test set", "validation": "held out", "test of the mixed images": "mixed test set"}
 NOT_YET = "not run yet"
-NOT_PRINTED = "none printed"
+NOT_PRINTED = "none"
 NOTHING_CHOSEN = "none: the last"
 
 Rows = list[list[str]]
@@ -322,13 +322,16 @@ class Comparison:
         object.__setattr__(self, "published", self.columns[0])
 
     def rows(self) -> Rows:
-        """Header and rows; a row in which nobody has anything to say is left out."""
+        """Header and rows; a row in which nobody has anything to say is left out, and so is a column.
+
+        That is the published one where nothing was printed; a run that has not been made says so.
+        """
         lines = {
             self.unit: self._loss,
-            "against published": self.verdict,
+            "verdict": self.verdict,
             "rate, nats": lambda column: column.terms.rate.text(2) if column.terms else "",
             "squared error": squared_error_text,
-            "measured on": images_text,
+            "stands on": images_text,
             "epoch chosen on": chosen_text,
             "epoch": epochs_text,
             "minutes": lambda column: (
@@ -337,10 +340,9 @@ class Comparison:
             "seeds": seeds_text,
             "MNIST's test set, not chosen on": self._own_test,
         }
-        found = [[name, *(line(column) for column in self.columns)] for name, line in lines.items()]
-        return [["", *(column_name(column) for column in self.columns)]] + [
-            row for row in found if any(row[1:])
-        ]
+        shown = [column for column in self.columns if column is not self.published or column.terms]
+        found = [[name, *(line(column) for column in shown)] for name, line in lines.items()]
+        return [["", *(column_name(column) for column in shown)]] + [row for row in found if any(row[1:])]
 
     def verdict(self, column: Column) -> str:
         """Say how a run's loss lies to the published one, if both stand on the same kind of images."""
@@ -358,7 +360,7 @@ class Comparison:
 
     def _loss(self, column: Column) -> str:
         if column.terms is None:
-            return NOT_PRINTED if column is self.published else NOT_YET
+            return NOT_YET
         if column.printed:
             return column.printed
         return column.terms.own_loss.text(self.decimals)
@@ -452,7 +454,7 @@ def printed(names: Iterable[str]) -> Rows:
     names : iterable of str
         Of presets.
     """
-    rows = [["", "printed", "measured on", "epoch chosen on"]]
+    rows = [["", "printed", "stands on", "chosen on"]]
     for name in names:
         entry = results.read("published")[name]
         terms = [str(entry[key]) for key in ("distortion", "error", "weighted_rate", "rate") if key in entry]
@@ -484,7 +486,7 @@ def conversions(names: Iterable[str], *, floor: float) -> Rows:
     each = list(found.values())
     return [
         ["", *found],
-        ["decoder's σ", *("coins" if c.sigma is None else f"{c.sigma:.3f}" for c in each)],
+        ["σ", *("coins" if c.sigma is None else f"{c.sigma:.3f}" for c in each)],
         [
             "nats for a squared error of 1",
             *(("at least " if c.sigma is None else "") + f"{c.price:.2f}" for c in each),
@@ -494,7 +496,7 @@ def conversions(names: Iterable[str], *, floor: float) -> Rows:
             "squared error",
             *(("at most " if c.sigma is None else "") + f"{c.squared_error:.2f}" for c in each),
         ],
-        ["β beside the calibrated σ", *("" if c.beta is None else f"{c.beta:.1f}" for c in each)],
+        ["β beside the best σ", *("" if c.beta is None else f"{c.beta:.1f}" for c in each)],
         ["the floor, nats", *(_signed(c.floor, 1) for c in each)],
         ["above it, nats", *(_signed(c.above_floor, 1) for c in each)],
         ["−ELBO, nats, [0, 1]", *(_signed(c.minus_elbo, 1) for c in each)],
