@@ -368,6 +368,17 @@ def test_one_image_is_alone_with_its_mixture() -> None:
     assert math.isnan(found.standard_error)
 
 
+def test_an_encoder_of_points_is_drawn_at_its_means_and_costs_infinitely_many_nats() -> None:
+    mean, log_var = some_encoder(20, 2)[0], torch.tensor([[-math.inf, -2.0]]).expand(20, -1)
+    z = aggregate.draw(mean, log_var, seeded())
+    assert torch.equal(z[:, 0], mean[:, 0].double())
+    kl = aggregate.report(mean, log_var, z).kl
+    assert kl[0] == math.inf
+    assert kl[1].isfinite()
+    with pytest.raises(ValueError, match="infinite rate"):
+        aggregate.mutual_information(mean, log_var, z)
+
+
 def test_tables_that_make_no_sense_are_refused() -> None:
     good = torch.zeros(4, 2)
     spoiled = good.clone()
@@ -384,5 +395,7 @@ def test_tables_that_make_no_sense_are_refused() -> None:
         aggregate.draw(spoiled, good)
     with pytest.raises(ValueError, match=r"mean\[0, 0\] is inf"):
         aggregate.mutual_information(torch.full((2, 1), math.inf), torch.zeros(2, 1), torch.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"log_var\[0, 0\] is inf"):
+        aggregate.draw(torch.zeros(2, 1), torch.full((2, 1), math.inf))
     with pytest.raises(ValueError, match="count is 0"):
         aggregate.sampling_noise(0)

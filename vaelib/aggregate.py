@@ -4,7 +4,8 @@ Everything is computed from the ``mean`` and ``log_var`` of q(z | x) for N image
 image, all of shape (N, J) and on the CPU, in float64 whatever is given; no model is needed. Distances of
 single latents are in units of z; what is said of all latents together is in nats.
 
-Look at q(z) through draws and not through means: those lack the width of each q(z | x).
+Look at q(z) through draws and not through means: those lack the width of each q(z | x). A log-variance of
+minus infinity, a q(z | x) that is a point, is an autoencoder's: it can be drawn from, and its KL is infinite.
 """
 
 import csv
@@ -440,13 +441,17 @@ def mutual_information(mean: Tensor, log_var: Tensor, draws: Tensor) -> Surgery:
     Raises
     ------
     ValueError
-        If the shapes do not fit or a number is not finite.
+        If the shapes do not fit, a number is not finite, or a q(z | x) is a point.
 
     References
     ----------
     Book: def-index-information, eq-surgery, eq-information-bound. Hoffman and Johnson (2016).
     """
     mean, log_var, z = _tables(mean=mean, log_var=log_var, draws=draws)
+    if not log_var.isfinite().all():
+        raise ValueError(
+            "log_var is -inf: a q(z | x) that is a point has an infinite rate, which cannot be cut"
+        )
     count = len(mean)
     # log(2 pi) J / 2 is left out here and below: it is the same everywhere.
     own = -0.5 * (((z - mean) * torch.exp(-0.5 * log_var)).square() + log_var).sum(-1)
@@ -504,7 +509,7 @@ def _tables(**tables: Tensor) -> list[Tensor]:
             )
         if tuple(table.shape) != shape:
             raise ValueError(f"{name} has shape {tuple(table.shape)}, {first} has {shape}: they must agree")
-        wrong = (~table.isfinite()).nonzero()
+        wrong = (~table.isfinite() & ((table != -math.inf) | (name != "log_var"))).nonzero()
         if len(wrong):
             row, column = wrong[0].tolist()
             raise ValueError(

@@ -160,7 +160,7 @@ def qq(
     for name, number in {"worst": worst, "columns": columns}.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} is {number}: there would be nothing to see")
-    ranked = latents.wasserstein.argsort(descending=True).tolist()
+    ranked = latents.wasserstein.argsort(descending=True, stable=True).tolist()
     order = list(range(count)) if worst is None else ranked[:worst]
     columns = min(columns, len(order)) if columns else _columns(len(order))
     side = min(PANEL, (PAGE - LEFT - RIGHT) / columns)
@@ -290,7 +290,7 @@ def latent_distances(latents: LatentReport) -> Picture:
     ----------
     Book: eq-w1-area.
     """
-    ranked = latents.wasserstein.argsort(descending=True).tolist()
+    ranked = latents.wasserstein.argsort(descending=True, stable=True).tolist()
     noise = sampling_noise(latents.images)
     few, many = len(ranked) <= 8, len(ranked) > 32
     figure = blank(WIDE - 1 if few else PAGE, 2.9)
