@@ -1,5 +1,7 @@
 """Losses of public repositories as one ELBO, and why totals of coins and of densities part. Book: page 15."""
 
+from operator import itemgetter
+
 import sympy as sp
 
 from vaelib.symbolic.claims import Claim, ClaimError
@@ -158,13 +160,13 @@ CLAIMS = {
     "eq-exchange-rate": Claim(trade),
     "eq-density-floor": Claim(
         normal_pixels,
-        tight=[{f"mu{d}": (lambda v, d=d: v[f"x{d}"]) for d in (1, 2, 3)}],
+        tight=[{f"mu{d}": itemgetter(f"x{d}") for d in (1, 2, 3)}],
         proof=density_gap,
     ),
     "eq-coin-price": Claim(
         black_and_white,
         ranges=BETWEEN,
-        tight=[{f"pi{d}": (lambda v, d=d: v[f"x{d}"]) for d in (1, 2, 3)}],
+        tight=[{f"pi{d}": itemgetter(f"x{d}") for d in (1, 2, 3)}],
         proof=coin_price,
     ),
     "eq-level-bound": Claim(
