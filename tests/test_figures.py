@@ -67,7 +67,22 @@ def test_reconstructions_stand_below_their_originals_with_their_elbo() -> None:
     picture = shown(figure)
     np.testing.assert_allclose(picture[1, [1, 6, 11]], [0, 0.5, 1])
     np.testing.assert_allclose(picture[6, [1, 6, 11]], [1, 0.5, 0])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["-10", "-201", "-3"]
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said == ["-10", "-201", "-3", "image", "decoded", "ELBO, nats"]
+
+
+def test_reconstructions_of_many_images_go_on_in_a_second_band_under_their_names() -> None:
+    originals, names = numbered(5), ["a", "b", "c", "d", "e"]
+    figure = figures.reconstructions(originals, 1 - originals, names=names, columns=3)
+    picture, axes = shown(figure), figure.axes[0]
+    top = picture.shape[0] - 8  # of the second band: two pictures of 3 pixels with 2 between
+    np.testing.assert_allclose(picture[top + 1, [1, 6]], [0.75, 1])
+    np.testing.assert_allclose(picture[top + 6, [1, 6]], [0.25, 0])
+    assert np.isnan(picture[top:, 10:]).all()
+    places = {text.get_text(): text.get_position() for text in axes.texts if text.get_text() in names}
+    assert [places[name][0] for name in names] == [1, 6, 11, 1, 6]
+    assert all(places[name][1] < 0 for name in "abc")
+    assert all(8 < places[name][1] < top for name in "de")
 
 
 def test_scatter_draws_every_point_once_in_the_colour_of_its_digit() -> None:
@@ -120,6 +135,8 @@ def test_pictures_that_cannot_be_drawn_are_refused() -> None:
         figures.latent_scatter(torch.zeros(5, 3), torch.zeros(5))
     with pytest.raises(ValueError, match="originals are"):
         figures.reconstructions(torch.zeros(2, 9), torch.zeros(3, 9))
+    with pytest.raises(ValueError, match="1 names for 2 images"):
+        figures.reconstructions(torch.zeros(2, 9), torch.zeros(2, 9), names=["one"])
 
 
 def replayed(moments: int = 4, **other: object) -> dict[str, object]:
