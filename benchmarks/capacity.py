@@ -1,4 +1,4 @@
-"""How much of its latent a VAE uses, and what decides it: 26 small models, one after the other.
+"""How much of its latent a VAE uses, and what decides it: 28 small models, one after the other.
 
 Four questions, and the models that answer them; all have one hidden layer of 200 tanh units on each side.
 
@@ -8,8 +8,9 @@ Four questions, and the models that answer them; all have one hidden layer of 20
   cures        Two of these collapse, one altogether (9.9) and one in part (1). What do a weight on the KL
                term, a KL warm-up and free bits change?
   capacity     A Bernoulli decoder with 1, 2, 4, ..., 64 latents: distortion, rate, active units.
-  autoencoder  The same network without noise and without a KL term, with 2 and with 16 latents: where do
-               draws from the prior fall, and how probable is an image?
+  autoencoder  A VAE and, of the same network, an autoencoder: no noise, no KL term. With 2 and with 16
+               latents, trained for more than three times as long as the others: where do draws from the
+               prior fall, and how probable is an image?
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tqdm import tqdm
 from vaelib import __version__, aggregate, linear
 from vaelib.data import Images, load_mnist
 from vaelib.divergences import full_gaussian_kl
-from vaelib.evaluation import encode, evaluate
+from vaelib.evaluation import decode, encode, evaluate
 from vaelib.models import VAE, mlp_vae, reparameterize
 from vaelib.objectives import ElboTerms
 from vaelib.results import FOLDER
@@ -59,6 +60,7 @@ MANY = 100  # latents of the Gaussian decoders: more than any of the questions n
 # Images of which mutual information and evidence are taken, the first of the test set, and codes among which
 # the nearest is looked for, the first of the training set.
 FEW, CODES = 1_000, 20_000
+SHOWN, DRAWN = 2_000, 12  # codes and pictures that are kept for the page
 EPILOG = f"""
 examples:
   {COMMAND}                              all that is missing: a quarter of an hour in all
@@ -107,8 +109,10 @@ def plans(*, epochs: int = 6, hidden: int = 200, seed: int = 0) -> dict[str, Pla
         add(f"cures/{sigma:g}/free-bits", gaussian(sigma), free_bits=0.1)
     for latents in LATENTS:
         add(f"capacity/{latents}", {"latent_dim": latents})
+    longer = {"epochs": math.ceil(10 * epochs / 3)}
     for latents in (2, 16):
-        add(f"autoencoder/{latents}", {"latent_dim": latents, "posterior": "point"}, beta=0.0)
+        add(f"autoencoder/{latents}/normal", {"latent_dim": latents}, **longer)
+        add(f"autoencoder/{latents}/point", {"latent_dim": latents, "posterior": "point"}, beta=0.0, **longer)
     return found
 
 
@@ -221,7 +225,7 @@ def against_prior(model: VAE, train: Images, test: Images, seed: int) -> dict[st
     """Hold the aggregate posterior against the prior, and against a normal distribution fitted to it.
 
     Its moments, the least KL that they leave room for, the share of draws that fall into holes, and, where
-    the latent is a plane, the evidence of an image under each of the two.
+    the latent is a plane, the evidence of an image under each of the two, and what there is to be seen.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -247,7 +251,18 @@ def against_prior(model: VAE, train: Images, test: Images, seed: int) -> dict[st
             "fitted": evidence_on_grid(model, x, centre.float(), covariance.float()).mean().item(),
             "images": len(x),
         }
+        result["codes"] = [" ".join(f"{z:.2f}" for z in row) for row in held_out[:SHOWN].T.tolist()]
+        result["pictures"] = {
+            "prior": [in_hex(picture) for picture in decode(model, u[:DRAWN])],
+            "fitted": [in_hex(picture) for picture in decode(model, fitted[:DRAWN])],
+            "reconstructions": [in_hex(picture) for picture in decode(model, held_out[:DRAWN])],
+        }
     return result
+
+
+def in_hex(picture: Tensor) -> str:
+    """A picture in 16 levels of grey, a hexadecimal digit for each pixel: what a page shows of a model."""
+    return "".join(f"{level:x}" for level in (15 * picture.clamp(0, 1)).round().int().tolist())
 
 
 def measure(model: VAE, plan: Plan, train: Images, test: Images) -> dict[str, Any]:
@@ -264,7 +279,7 @@ def measure(model: VAE, plan: Plan, train: Images, test: Images) -> dict[str, An
         some, narrow = mean[:FEW], log_var[:FEW]
         drawn = aggregate.draw(some, narrow, torch.Generator().manual_seed(seed))
         result["surgery"] = aggregate.mutual_information(some, narrow, drawn)._asdict()
-    if plan.question in {"capacity", "autoencoder"}:
+    if plan.question == "autoencoder":
         result["against_prior"] = against_prior(model, train, test, seed)
     return result
 

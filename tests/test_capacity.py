@@ -1,5 +1,6 @@
 """The command behind ``results/capacity.json``: its measures against oracles, its ways on a few images."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -36,7 +37,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> tuple[Images, Images]:
 
 def test_every_question_has_its_models_and_the_cures_lower_the_water_alike() -> None:
     everything = capacity.plans()
-    assert len(everything) == 26
+    assert len(everything) == 28
     assert {plan.question for plan in everything.values()} == {"variance", "cures", "capacity", "autoencoder"}
     assert all(name.startswith(f"{plan.question}/") for name, plan in everything.items())
     for sigma in (9.9, 1.0):
@@ -46,7 +47,10 @@ def test_every_question_has_its_models_and_the_cures_lower_the_water_alike() -> 
         others = [f"cures/{sigma:g}/{cure}" for cure in ("warm-up", "free-bits")]
         assert all(everything[name].model == cured.model for name in (*others, f"variance/{sigma:g}"))
         assert all(everything[name].recipe.beta == 1 for name in others)
-    assert everything["autoencoder/2"].model["latent_dim"] == everything["capacity/2"].model["latent_dim"]
+    for latents in (2, 16):
+        pair = [everything[f"autoencoder/{latents}/{posterior}"] for posterior in ("normal", "point")]
+        assert pair[1].model == {**pair[0].model, "posterior": "point"}
+        assert dataclasses.replace(pair[1].recipe, beta=1.0) == pair[0].recipe
 
 
 def test_settings_survive_json() -> None:
@@ -142,6 +146,13 @@ def test_a_latent_that_is_ignored_leaves_the_likelihood_as_evidence() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)  # float32 sums of 90,000 cells
 
 
+def test_pictures_come_back_from_their_digits_to_half_a_level() -> None:
+    picture = torch.rand(784, generator=seeded())
+    back = torch.tensor([int(digit, 16) for digit in capacity.in_hex(picture)]) / 15
+    assert (back - picture).abs().max() <= 0.5 / 15 + 1e-6
+    assert capacity.in_hex(torch.tensor([-0.1, 0.0, 1.0, 1.2])) == "00ff"
+
+
 # --- one model after the other ----------------------------------------------------------------------------
 
 
@@ -150,10 +161,10 @@ def test_results_say_what_where_when_and_are_whole_after_each_model(
 ) -> None:
     assert few
     path = tmp_path / "capacity.json"
-    names = ["variance/1", "capacity/2", "autoencoder/2"]
+    names = ["variance/1", "autoencoder/2/normal", "autoencoder/2/point"]
     capacity.main([*SMALL, "--out", str(path), "--only", *names])
     content = json.loads(path.read_text())
-    assert list(content) == ["about", "variance", "capacity", "autoencoder"]
+    assert list(content) == ["about", "variance", "autoencoder"]
     for name in names:
         question, _, which = name.partition("/")
         part = content[question]
@@ -168,16 +179,18 @@ def test_results_say_what_where_when_and_are_whole_after_each_model(
         assert surgery["rate"] == pytest.approx(surgery["marginal_kl"] + surgery["mutual_information"])
     assert found["variance/1"]["sigma"] == pytest.approx(1.0)
     # JSON knows no infinity: what an autoencoder has none of is null.
-    assert found["autoencoder/2"]["rate"] is None
-    assert found["autoencoder/2"]["elbo"] is None
-    assert "surgery" not in found["autoencoder/2"]
+    assert found[names[2]]["rate"] is None
+    assert found[names[2]]["elbo"] is None
+    assert "surgery" not in found[names[2]]
     for name in names[1:]:
         prior = found[name]["against_prior"]
         assert 0 <= prior["holes"]["prior"] <= 1
         assert prior["evidence"]["images"] == 40
+        assert [len(column.split()) for column in prior["codes"]] == [40, 40]
+        assert {len(picture) for kind in prior["pictures"].values() for picture in kind} == {784}
     # No ELBO is above the evidence; both are means over the same 40 images, the ELBO of one draw each.
-    error = found["capacity/2"]["standard_error"]
-    assert found["capacity/2"]["elbo"] < found["capacity/2"]["against_prior"]["evidence"]["prior"] + 4 * error
+    vae = found[names[1]]
+    assert vae["elbo"] < vae["against_prior"]["evidence"]["prior"] + 4 * vae["standard_error"]
     assert list(tmp_path.iterdir()) == [path]  # nothing temporary is left
     assert "rate     inf" in capsys.readouterr().out
 
@@ -234,7 +247,7 @@ def test_a_list_trains_nothing_and_says_what_is_there(
     path = tmp_path / "capacity.json"
     capacity.main([*SMALL, "--out", str(path), "--list"])
     assert not path.exists()
-    assert capsys.readouterr().out.count("to be trained") == 26
+    assert capsys.readouterr().out.count("to be trained") == 28
     capacity.main([*SMALL, "--out", str(path), "--only", "variance/2"])
     capsys.readouterr()
     capacity.main([*SMALL, "--out", str(path), "--list", "--only", "variance"])
@@ -272,5 +285,7 @@ def test_help_says_what_is_asked_and_how_to_go_on(capsys: pytest.CaptureFixture[
 def test_the_published_file_is_what_the_command_makes_of_its_default_settings() -> None:
     content = results.read("capacity")
     assert capacity.missing(content, capacity.plans(), 60_000) == []
+    kept = {f"{question}/{which}" for question in list(content)[1:] for which in content[question]["models"]}
+    assert kept == capacity.plans().keys()  # and of no others
     rows = {name: capacity.row_of(content, name) for name in capacity.plans()}
     assert all(row["found"]["images"] == 10_000 for row in rows.values())
