@@ -1,16 +1,25 @@
-"""A browser for the tests that look at the built book, and what it says of each page."""
+"""What several files of tests share: a browser and what it says of a page; the command line and its runs."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, Response
 
+from tests.shell import SMALL, Shell
 from tools.browser import SIZES, chromium, find_chromium, served, settle
+from vaelib import checkpoints, snapshots
+from vaelib.data import Images
+from vaelib.history import Epoch
+from vaelib.models import mlp_vae
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +101,49 @@ def opened(browser: Browser, address: str, request: pytest.FixtureRequest) -> It
     """A page in one view, (name, size, scheme), opened once for all tests of a file that only look at it."""
     with visiting(browser, address, *request.param) as seen:
         yield seen
+
+
+@pytest.fixture
+def vaelib(capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The command line, in this process."""
+    return Shell(capsys)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder, trained once through the real command in a process of its own."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    command = [sys.executable, "-m", "vaelib", "train", "--out", str(folder), *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "test ELBO -" in done.stdout
+    assert "epoch 2: training ELBO" in done.stderr  # not a terminal: a line an epoch instead of a bar
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with three latents."""
+    path = tmp_path_factory.mktemp("wide") / "wide.safetensors"
+    model = mlp_vae(hidden_dim=8, latent_dim=3, generator=torch.Generator().manual_seed(0))
+    checkpoints.save(path, model)
+    return path
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with snapshots of three epochs in which a model with three latents learned nothing."""
+    folder = tmp_path_factory.mktemp("replayed")
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (40, 784), dtype=torch.uint8, generator=generator)
+    images = Images(pixels, torch.arange(40) % 10)
+    model = mlp_vae(hidden_dim=8, latent_dim=3, generator=generator)
+    taken, history = snapshots.begin(model, images, seed=0, held_out_name="validation"), []
+    for epoch in (1, 2, 3):
+        history.append(Epoch(epoch, -200.0 + epoch, 190.0, 10.0, -210.0 + epoch, 195.0, 15.0, 0.1, 1.0))
+        with torch.no_grad():
+            model.encoder.output.weight.mul_(1.5)
+        taken = snapshots.after_epoch(taken, model, images, history)
+    snapshots.save(folder / snapshots.SNAPSHOTS_FILE, taken)
+    checkpoints.save(folder / checkpoints.MODEL_FILE, model)
+    return folder

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -92,6 +93,52 @@ def test_codes_and_decodings_are_the_models_own(model: VAE) -> None:
     torch.testing.assert_close(log_var, expected_log_var.detach(), rtol=1e-5, atol=1e-6)
     decoded = evaluation.decode(model, mean)
     torch.testing.assert_close(decoded, model.mean_image(mean).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_measured_carries_no_gradients() -> None:
+    """A linear encoder's variances are its parameters, the same for all images."""
+    model = linear_vae(latent_dim=3, generator=seeded())
+    mean, log_var = evaluation.encode(model, noise_images(5))
+    assert not mean.requires_grad
+    assert not log_var.requires_grad
+    assert log_var.numpy().shape == (5, 3)
+
+
+def test_progress_sees_every_batch_and_changes_nothing(model: VAE) -> None:
+    images = noise_images(2001)
+    seen: list[int] = []
+
+    def watched(steps: range) -> Iterator[int]:
+        for step in steps:
+            seen.append(step)
+            yield step
+
+    result = evaluation.evaluate(model, images, generator=seeded(), progress=watched)
+    assert seen == [0, 1000, 2000]
+    assert result == evaluation.evaluate(model, images, generator=seeded())
+
+
+def test_importance_weighted_bound_of_many_images_is_the_evidence_where_q_is_the_posterior() -> None:
+    """Columns at right angles make the linear decoder's posterior diagonal, and every weight the evidence."""
+    data_dim, variance = 784, 0.5
+    model = linear_vae(data_dim=data_dim, latent_dim=3, variance=variance, generator=seeded())
+    axes = torch.linalg.qr(torch.randn(data_dim, 3, generator=seeded(1))).Q * torch.tensor([3.0, 2.0, 1.0])
+    decoder = linear.Decoder(axes, torch.tensor(variance))
+    best = linear.best_encoder(decoder)
+    with torch.no_grad():
+        model.decoder.weight.copy_(axes)
+        model.encoder.weight.copy_(best.weight)
+        model.encoder.log_var.copy_(best.variances.log())
+    images = noise_images(250)
+    bounds = evaluation.importance_weighted(model, images, draws=3, generator=seeded())
+    assert bounds.shape == (250,)
+    normal = torch.distributions.LowRankMultivariateNormal(
+        torch.zeros(data_dim), axes, torch.full((data_dim,), variance)
+    )
+    # Sums of 784 float32 numbers near 1,000: off by some 1e-3.
+    torch.testing.assert_close(bounds, normal.log_prob(images.floats()), rtol=1e-5, atol=1e-2)
+    alone = evaluation.importance_weighted(model, images[:100], draws=3, generator=seeded())
+    torch.testing.assert_close(bounds[:100], alone)
 
 
 def test_picture_and_terms_of_a_reconstruction_belong_to_one_draw(model: VAE) -> None:

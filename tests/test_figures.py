@@ -1,6 +1,7 @@
 """What the pictures show, read back from the figures; how they look is for eyes."""
 
 import io
+import math
 
 import matplotlib.image as mpimg
 import numpy as np
@@ -135,6 +136,8 @@ def test_pictures_that_cannot_be_drawn_are_refused() -> None:
         figures.latent_scatter(torch.zeros(5, 3), torch.zeros(5))
     with pytest.raises(ValueError, match="originals are"):
         figures.reconstructions(torch.zeros(2, 9), torch.zeros(3, 9))
+    with pytest.raises(ValueError, match="3 names for 2 images"):
+        figures.reconstructions(torch.zeros(2, 9), torch.zeros(2, 9), names=["a", "b", "c"])
     with pytest.raises(ValueError, match="1 names for 2 images"):
         figures.reconstructions(torch.zeros(2, 9), torch.zeros(2, 9), names=["one"])
 
@@ -224,6 +227,53 @@ def test_frames_of_a_replay_are_opaque_all_different_and_repeatable() -> None:
         assert (frame[[0, -1]] == 255).all()  # white up to the edge
         assert all((frame != other).any() for other in frames[moment + 1 :])
     assert (replay.frame(1) == frames[1]).all()
+
+
+@pytest.mark.parametrize("side", [28, 32, 48, 100])
+def test_nothing_of_a_replay_is_cut_off_or_lies_on_another(side: int) -> None:
+    """Whatever a picture's side, and however long the numbers along the axes are."""
+    count = 10
+    parts = replayed(
+        shown=torch.arange(count),
+        originals=torch.rand(count, side**2),
+        reconstructions=torch.rand(4, count, side**2),
+        note="Shown are these and those of 64 latents.",
+    )
+    parts["points"] = parts["points"] / 1000  # ticks such as -0.0025
+    replay = figures.Replay(**parts)
+    replay.frame(2)
+    renderer = replay.figure.canvas.get_renderer()
+    boxes = [axes.get_tightbbox(renderer) for axes in replay.figure.axes]
+    boxes += [text.get_window_extent(renderer) for text in replay.figure.texts]
+    for index, box in enumerate(boxes):
+        assert 0 <= box.x0 < box.x1 <= 900
+        assert 0 <= box.y0 < box.y1 <= 600
+        for other in boxes[:index]:
+            across = min(box.x1, other.x1) - max(box.x0, other.x0)
+            up = min(box.y1, other.y1) - max(box.y0, other.y0)
+            assert across <= 1 or up <= 1, "two things lie on one another by more than a pixel"
+
+
+def test_a_replay_without_a_finite_elbo_shows_the_distortion() -> None:
+    parts = replayed(elbo=[-math.inf] * 4)
+    parts["history"] = [
+        line._replace(
+            train_elbo=-math.inf,
+            train_distortion=190.0 - line.epoch,
+            held_out_elbo=-math.inf,
+            held_out_distortion=195.0 - line.epoch,
+        )
+        for line in parts["history"]
+    ]
+    replay = figures.Replay(**parts)
+    assert not any("nats" in text.get_text() for text in replay.show(0).texts)
+    assert "held out distortion 193.0 nats" in [text.get_text() for text in replay.show(2).texts]
+    assert [list(curve.get_ydata()) for curve in replay.curves] == [[189.0, 188.0], [194.0, 193.0]]
+
+
+def test_a_replay_of_points_that_are_all_one_shows_as_much_as_the_prior_covers() -> None:
+    axes = figures.Replay(**replayed(points=torch.zeros(4, 12, 2))).figure.axes[0]
+    assert axes.get_xlim() == axes.get_ylim() == (-3, 3)
 
 
 def test_a_replay_at_twice_the_size_has_twice_the_pixels() -> None:

@@ -60,6 +60,13 @@ def test_a_gif_of_many_colours_keeps_white_white_and_all_within_sight() -> None:
     assert np.abs(page - frame).max() <= 40
 
 
+def test_a_gif_of_noise_keeps_its_paper_white() -> None:
+    frame = np.full((64, 64, 3), 255, dtype=np.uint8)
+    frame[16:] = np.random.default_rng(0).integers(235, 256, (48, 64, 3))
+    film = Image.open(io.BytesIO(movies.gif([frame], [1.0], palette_from=[frame])))
+    assert (np.asarray(film.convert("RGB"))[:16] == 255).all()
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [([1.0] * 3, "3 durations for 4 frames"), ([1.0, 1.0, 1.0, 0.01], "0.02 s at least")]
 )

@@ -74,7 +74,8 @@ def _by_batch(
             compute(images[start : start + batch].to(device).floats())
             for start in progress(range(0, len(images), batch))
         ]
-    return tuple(torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+    # What an encoder passes on untouched, as a linear one its variances, is still a parameter.
+    return tuple(torch.cat(parts).detach().cpu() for parts in zip(*batches, strict=True))
 
 
 def _through(model: VAE, x: Tensor, generator: torch.Generator | None) -> Reconstruction:
