@@ -101,15 +101,10 @@ def _add(path: Path, name: str, run: str, seed: int, folder: Path, changed: Mapp
     entry["changed"] = dict(changed)
     # Two processes may each have finished a run: neither must lose the other's.
     with FileLock(folder.parent / f"{name}.lock"):
-        content = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-        others = [each for each in content["runs"].get(run, {"seeds": []})["seeds"] if each["seed"] != seed]
+        old = json.loads(path.read_text())["runs"] if path.exists() else {}
+        others = [each for each in old.get(run, {"seeds": []})["seeds"] if each["seed"] != seed]
         seeds = sorted([*others, entry], key=lambda each: each["seed"])
-        content["about"] = f"{preset.source}: {preset.summary}. Trained by us."
-        content["unit"] = (
-            "nats per image; squared_error is summed over an image's pixels on [0, 1]; own_loss is what the "
-            "original reports; minutes are those of training alone, on a machine that had other work too"
-        )
-        content["runs"][run] = {
+        entered = {
             "settings": {key: value for key, value in settings.items() if key not in _NOT_OF_THE_RUN},
             "summary": {
                 place: _summary([_at(each, place) for each in seeds])
@@ -117,6 +112,12 @@ def _add(path: Path, name: str, run: str, seed: int, folder: Path, changed: Mapp
                 if all(_at(each, place) for each in seeds)
             },
             "seeds": seeds,
+        }
+        content = {
+            "about": f"{preset.source}: {preset.summary}. Trained by us.",
+            "unit": "nats per image; squared_error is summed over an image's pixels on [0, 1]; own_loss is what "
+            "the original reports; minutes are those of training alone, on a machine that had other work too",
+            "runs": {**old, run: entered},
         }
         write_json(path, content)
 
