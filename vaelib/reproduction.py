@@ -115,8 +115,9 @@ def _add(path: Path, name: str, run: str, seed: int, folder: Path, changed: Mapp
         }
         content = {
             "about": f"{preset.source}: {preset.summary}. Trained by us.",
-            "unit": "nats per image; squared_error is summed over an image's pixels on [0, 1]; own_loss is what "
-            "the original reports; minutes are those of training alone, on a machine that had other work too",
+            "unit": "nats per image; squared_error is summed over an image's pixels on [0, 1]; own_loss is "
+            "what the original reports; minutes are those of training alone, on a machine with other work "
+            "too",
             "runs": {**old, run: entered},
         }
         write_json(path, content)
