@@ -117,6 +117,7 @@ def test_formula_means_what_python_computes(pair: Pair) -> None:
             sp.Piecewise((x, x > 0), (-x, True)),
         ),
         (r"\max(1, 2) + \min(1, 2)", sp.Integer(3)),
+        (r"\left\lfloor \frac{7}{2} \right\rfloor x - \lfloor -\frac{1}{2} \rfloor", 3 * x + 1),
         (r"2.5 x", sp.Rational(5, 2) * x),
     ],
 )
@@ -131,7 +132,8 @@ def test_lines_of_a_derivation_are_the_sides_of_one_chain() -> None:
 
 
 @pytest.mark.parametrize(
-    "latex", [r"x +", r"\frac{1}{", r"x = ", r"\int x", r"\mathbb E_q x", r"(x", r"\left| x", "x § y"]
+    "latex",
+    [r"x +", r"\frac{1}{", r"x = ", r"\int x", r"\mathbb E_q x", r"(x", r"\left| x", r"\lfloor x", "x § y"],
 )
 def test_what_cannot_be_read_is_refused_with_its_place(latex: str) -> None:
     with pytest.raises(LatexError, match=r"at \d+ of"):
@@ -144,6 +146,12 @@ def test_every_node_knows_where_it_stands() -> None:
             for node in walk(side):
                 again = NORMAL.chains(KL[node.start : node.end])[0].sides[0]
                 assert again.kind == node.kind
+
+
+def test_a_mutant_loses_a_floor() -> None:
+    found = mutants(r"x = \left\lfloor x / 2 \right\rfloor", PLAIN.is_function)
+    [lost] = [mutant.latex for mutant in found if mutant.what == "the floor of x / 2 is lost"]
+    assert value(lost.partition("=")[2]) == x / 2
 
 
 def test_mutants_differ_from_the_formula_and_can_be_read() -> None:

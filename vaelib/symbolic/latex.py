@@ -29,7 +29,7 @@ class Node:
         ``number``, ``name``, ``sum``, ``product``, ``quotient``, ``power``, ``transpose``, ``negative``,
         ``call``, ``apply`` (a prefix function such as the logarithm), ``integral``, ``big`` (sum or product
         over an index), ``limit``, ``operator`` (expectation and its kin), ``derivative``, ``bars``,
-        ``norm``, ``cases`` or ``relation``.
+        ``norm``, ``floor``, ``cases`` or ``relation``.
     text : str
         The number, the name, or what the kind leaves open.
     parts : tuple of Node
@@ -222,7 +222,7 @@ class Reader:
             return False
         if token.text in {r"\mathrm", r"\quad", r"\qquad", r"\\", r"\}", r"\end", r"\rvert", r"\rVert"}:
             return token.text == r"\mathrm" and not self.is_differential()
-        return token.text not in {r"\cdot", r"\times", r"\odot", r"\to"}
+        return token.text not in {r"\cdot", r"\times", r"\odot", r"\to", r"\rfloor"}
 
     def is_differential(self) -> bool:
         text = "".join(token.text for token in self.tokens[self.at : self.at + 4])
@@ -294,6 +294,8 @@ class Reader:
             return self.group()
         if token.text in {"|", r"\|", r"\lvert", r"\lVert"}:
             return self.bars()
+        if token.text == r"\lfloor":
+            return self.floor()
         if token.text == r"\frac" or token.text == r"\tfrac" or token.text == r"\dfrac":
             return self.fraction()
         if token.text == r"\sqrt":
@@ -344,6 +346,14 @@ class Reader:
         self.take(closing)
         kind = "bars" if closing in {"|", r"\rvert"} else "norm"
         return Node(kind, "", (inside,), opening.start, self.last_end)
+
+    def floor(self) -> Node:
+        opening = self.take()
+        self.closing.append(set())
+        inside = self.expression()
+        self.closing.pop()
+        self.take(r"\rfloor")
+        return Node("floor", "", (inside,), opening.start, self.last_end)
 
     def fraction(self) -> Node:
         token = self.take()
@@ -679,6 +689,8 @@ def _edits(latex: str, node: Node) -> Iterator[tuple[int, int, str, str]]:
             yield factor.start, factor.end, "", f"the factor {text(factor)} is lost"
     elif node.kind == "transpose":
         yield node.parts[0].end, node.end, "", f"the transpose of {text(node.parts[0])} is lost"
+    elif node.kind == "floor":
+        yield node.start, node.end, f"({text(node.parts[0])})", f"the floor of {text(node.parts[0])} is lost"
     elif node.kind == "power":
         yield *node.spans[0], "", f"the exponent of {text(node.parts[0])} is lost"
     elif node.kind == "quotient" and node.text != "/":

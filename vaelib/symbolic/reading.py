@@ -295,6 +295,9 @@ class _Evaluation:
     def _bars(self, node: Node) -> Value:
         return between_bars(self.value(node.parts[0]))
 
+    def _floor(self, node: Node) -> Value:
+        return sp.floor(self.value(node.parts[0]))
+
     def _norm(self, node: Node) -> Value:
         value = self.value(node.parts[0])
         return sp.sqrt(sum(entry**2 for entry in value))
