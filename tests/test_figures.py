@@ -21,6 +21,7 @@ from scipy.stats.mstats import mquantiles
 from vaelib import aggregate, figures
 from vaelib.history import Epoch
 from vaelib.latent import latent_grid
+from vaelib.models import conv_vae, mlp_vae
 
 
 def numbered(count: int, side: int = 3) -> torch.Tensor:
@@ -505,3 +506,162 @@ def test_pictures_of_latents_that_cannot_be_drawn_are_refused() -> None:
         figures.strips(torch.zeros(2, 3, 9), names=["one"])
     with pytest.raises(ValueError, match="2 ticks for 3"):
         figures.strips(torch.zeros(2, 3, 9), ticks=["one", "two"])
+
+
+# --- The shapes inside a network ------------------------------------------------------------------------
+def networks(name: str) -> tuple[torch.nn.Module, torch.nn.Module, int, int]:
+    """Encoder, decoder, side of the image and latents; random, as only their layers matter."""
+    if name == "mlp":
+        model, side = mlp_vae(data_dim=144, hidden_dim=9, latent_dim=3), 12
+    elif name == "even":
+        model, side = conv_vae(), 32
+    else:
+        odd = {"batch_norm": False, "head": "convolution", "latent_dim": 64}
+        model, side = conv_vae(data_dim=784, decoder_channels=(64, 64, 64, 32), **odd), 28
+    return model.encoder, model.decoder, side, model.latent_dim
+
+
+NETWORKS = ["mlp", "even", "odd"]
+
+
+def layers_of(network: torch.nn.Module) -> list[torch.nn.Module]:
+    kinds = torch.nn.Linear | torch.nn.Conv2d | torch.nn.ConvTranspose2d
+    return [layer for layer in network.modules() if isinstance(layer, kinds)]
+
+
+def really(network: torch.nn.Module, going_in: torch.Tensor) -> list[torch.Tensor]:
+    """What PyTorch's layers give, one after the other."""
+    found = [going_in]
+    for layer in layers_of(network):
+        if isinstance(layer, torch.nn.Linear):
+            found.append(layer(found[-1].flatten(1))[:, :, None, None])
+        else:
+            rows = math.isqrt(found[-1][0].numel() // layer.in_channels)
+            found[-1] = found[-1].view(1, layer.in_channels, rows, rows)
+            found.append(layer(found[-1]))
+    return found
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_feature_maps_are_of_the_shapes_that_the_layers_give(name: str) -> None:
+    encoder, decoder, side, latent_dim = networks(name)
+    for network, going_in in (
+        (encoder, torch.zeros(1, 1, side, side)),
+        (decoder, torch.zeros(1, latent_dim, 1, 1)),
+    ):
+        _, channels, rows, _ = going_in.shape
+        found = figures.feature_maps(network, side=rows, channels=channels)
+        expected = [(each.shape[2], each.shape[1]) for each in really(network, going_in)]
+        assert [shape[:2] for shape in found] == expected
+        counted = [sum(part.numel() for part in layer.parameters()) for layer in layers_of(network)]
+        assert [shape.weights for shape in found[1:]] == counted
+
+
+def test_products_are_counted_window_by_window() -> None:
+    conv, transposed = (
+        torch.nn.Conv2d(2, 5, 3, 2, 1),
+        torch.nn.ConvTranspose2d(5, 2, 3, 2, 1, output_padding=1),
+    )
+    # What stands in the windows of an image of 8 x 8: the same for both, whichever way they are read.
+    within = torch.nn.functional.unfold(torch.ones(1, 2, 8, 8), 3, padding=1, stride=2).numel()
+    assert figures.feature_maps(conv, side=8, channels=2)[-1].products == 5 * within
+    assert figures.feature_maps(transposed, side=4, channels=5)[-1].products == 5 * within
+    assert figures.feature_maps(transposed, side=4, channels=5)[-1].side == 8
+    assert figures.feature_maps(torch.nn.Linear(8, 3), side=2, channels=2)[-1].products == 24
+
+
+def test_a_spread_window_reaches_as_far_as_its_dilation_says() -> None:
+    spread = torch.nn.Conv2d(1, 1, 3, dilation=2)
+    assert (
+        figures.feature_maps(spread, side=9, channels=1)[-1].side == spread(torch.zeros(1, 1, 9, 9)).shape[-1]
+    )
+
+
+def drawn_shapes(name: str, **pictures: torch.Tensor) -> tuple[figures.Picture, list[tuple[int, int]]]:
+    """The picture, and sides and channels in the order of drawing: latent, down, up."""
+    encoder, decoder, side, latent_dim = networks(name)
+    latent, *up = figures.feature_maps(decoder, side=1, channels=latent_dim)
+    boxes = [latent, *figures.feature_maps(encoder, side=side, channels=1), *up]
+    expected = [box[:2] for box in boxes]
+    if name == "mlp":
+        expected[-1] = (side, 1)
+    return figures.shapes(encoder, decoder, side=side, latent_dim=latent_dim, **pictures), expected
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_boxes_are_drawn_to_one_scale(name: str) -> None:
+    picture, expected = drawn_shapes(name)
+    front, _, right = (picture.axes[0].patches[face::3] for face in range(3))
+    pixel = np.ptp(front[1].get_xy(), axis=0)[0] / expected[1][0]
+    for (side, channels), face, flank in zip(expected, front, right, strict=True):
+        np.testing.assert_allclose(np.ptp(face.get_xy(), axis=0), [side * pixel] * 2)
+        depth = flank.get_xy()[1] - flank.get_xy()[0]
+        np.testing.assert_allclose(depth, channels * pixel * np.array([0.4, 0.14]))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_boxes_and_words_are_apart_within_the_picture_and_large_enough_for_a_phone(name: str) -> None:
+    picture, _ = drawn_shapes(name)
+    renderer = FigureCanvasAgg(picture).get_renderer()
+    texts = picture.axes[0].texts
+    extents = [text.get_window_extent(renderer) for text in texts]
+    faces = [patch.get_window_extent(renderer) for patch in picture.axes[0].patches]
+    for box in [*extents, *faces]:
+        assert picture.bbox.x0 <= box.x0 < box.x1 <= picture.bbox.x1
+        assert picture.bbox.y0 <= box.y0 < box.y1 <= picture.bbox.y1
+    for index, box in enumerate(extents):
+        assert not any(box.overlaps(other) for other in [*extents[:index], *faces]), texts[index]
+    # Of the 390 pixels of a phone the page leaves some 350 to a picture; 8 of them are the least to be read.
+    assert min(text.get_fontsize() for text in texts) / 72 * 350 / picture.get_figwidth() >= 8
+
+
+def test_words_beside_the_boxes_are_their_shapes_and_between_them_their_weights() -> None:
+    picture, _ = drawn_shapes("even")
+    words = [text.get_text() for text in picture.axes[0].texts]
+    down = ["32 × 32 × 1", "16 × 16 × 32", "8 × 8 × 64", "4 × 4 × 64", "2 × 2 × 64", "1 × 1 × 4"]
+    up = ["2 × 2 × 64", "4 × 4 × 64", "8 × 8 × 64", "16 × 16 × 32", "32 × 32 × 32", "32 × 32 × 1"]
+    assert [each for each in words if "×" in each] == down + up
+    assert [each for each in words if "↓" in each][:-1] == [
+        "↓ 288",
+        "↓ 18,432",
+        "↓ 36,864",
+        "↓ 36,864",
+        "↓ 1,028",
+    ]
+    assert [each for each in words if "↑" in each][-1] == "↑ 288"
+    assert "$z$: 2 latents" in words
+
+
+def test_image_stands_on_the_first_box_and_what_is_drawn_of_it_on_the_last() -> None:
+    image, drawn = torch.rand(2, 784, generator=torch.Generator().manual_seed(0))
+    picture, _ = drawn_shapes("odd", image=image, drawn=drawn)
+    axes = picture.axes[0]
+    for shown_there, pixels, front in zip(
+        axes.images, (image, drawn), (axes.patches[3], axes.patches[-3]), strict=True
+    ):
+        np.testing.assert_array_equal(np.asarray(shown_there.get_array()), pixels.view(28, 28).numpy())
+        (left, bottom), (right, top) = front.get_xy()[[0, 2]]
+        np.testing.assert_allclose(shown_there.get_extent(), [left, right, bottom, top])
+
+
+@pytest.mark.parametrize(
+    ("layer", "side", "channels", "said"),
+    [
+        (torch.nn.Linear(10, 2), 3, 1, "wants 10 numbers, and gets 3 × 3 × 1"),
+        (torch.nn.Conv2d(4, 1, 3), 3, 1, "wants 4 channels, and gets 3 × 3 × 1"),
+        (torch.nn.Conv2d(4, 1, 3), 1, 12, "wants 4 channels, and gets 1 × 1 × 12"),
+        (torch.nn.Conv2d(1, 1, (3, 1)), 3, 1, "kernel_size is .*: give one number"),
+        (torch.nn.Conv2d(1, 1, 3, padding="same"), 3, 1, "padding is 'same'"),
+        (torch.nn.Conv2d(1, 1, 5), 3, 1, "a window of 5 does not fit into a side of 3"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(
+    layer: torch.nn.Module, side: int, channels: int, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        figures.feature_maps(layer, side=side, channels=channels)
+
+
+def test_a_picture_of_another_side_is_refused() -> None:
+    with pytest.raises(ValueError, match="drawn has a side of 4, not of 28"):
+        drawn_shapes("odd", drawn=torch.zeros(16))

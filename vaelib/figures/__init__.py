@@ -8,6 +8,7 @@ from vaelib.figures.curves import Line, Panel, loss_curves, plot
 from vaelib.figures.images import manifold, reconstructions, sheet, tile
 from vaelib.figures.latents import latent_distances, latent_scatter, principal_names, qq, strips
 from vaelib.figures.replay import Replay
+from vaelib.figures.shapes import FeatureMap, feature_maps, shapes
 from vaelib.figures.style import (
     DATA,
     DIGITS,
@@ -31,10 +32,12 @@ __all__ = [
     "PHI",
     "RATE",
     "THETA",
+    "FeatureMap",
     "Line",
     "Panel",
     "Picture",
     "Replay",
+    "feature_maps",
     "latent_distances",
     "latent_scatter",
     "loss_curves",
@@ -43,6 +46,7 @@ __all__ = [
     "principal_names",
     "qq",
     "reconstructions",
+    "shapes",
     "sheet",
     "strips",
     "tile",
