@@ -146,6 +146,23 @@ def test_a_latent_that_is_ignored_leaves_the_likelihood_as_evidence() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)  # float32 sums of 90,000 cells
 
 
+@pytest.mark.parametrize("posterior", ["normal", "point"])
+def test_evidence_bound_comes_near_the_evidence_from_below_wherever_the_encoder_puts_an_image(
+    posterior: str,
+) -> None:
+    model = plane(posterior=posterior)
+    pixels = torch.randint(0, 256, (20, 9), generator=seeded(1), dtype=torch.uint8)
+    images = Images(pixels, torch.zeros(20, dtype=torch.int64))
+    law = torch.tensor([0.7, -1.5]), torch.tensor([[2.0, 0.6], [0.6, 0.5]])
+    exact = capacity.evidence_on_grid(model, images.floats(), *law, cells=200)
+    bound = capacity.evidence_bound(model, images, *law, draws=2_000)
+    # An image's estimate scatters by some hundredths with 2,000 draws, the mean of 20 by some thousandths.
+    assert (bound - exact).abs().max() < 0.2
+    assert (exact - bound).mean().item() == pytest.approx(0, abs=0.03)
+    # A single draw is the ELBO, which is further off.
+    assert capacity.evidence_bound(model, images, *law, draws=1).mean() < bound.mean()
+
+
 def test_pictures_come_back_from_their_digits_to_half_a_level() -> None:
     picture = torch.rand(784, generator=seeded())
     back = torch.tensor([int(digit, 16) for digit in capacity.in_hex(picture)]) / 15
@@ -161,7 +178,7 @@ def test_results_say_what_where_when_and_are_whole_after_each_model(
 ) -> None:
     assert few
     path = tmp_path / "capacity.json"
-    names = ["variance/1", "autoencoder/2/normal", "autoencoder/2/point"]
+    names = ["variance/1", "autoencoder/2/normal", "autoencoder/2/point", "autoencoder/16/point"]
     capacity.main([*SMALL, "--out", str(path), "--only", *names])
     content = json.loads(path.read_text())
     assert list(content) == ["about", "variance", "autoencoder"]
@@ -182,10 +199,12 @@ def test_results_say_what_where_when_and_are_whole_after_each_model(
     assert found[names[2]]["rate"] is None
     assert found[names[2]]["elbo"] is None
     assert "surgery" not in found[names[2]]
-    for name in names[1:]:
+    assert "evidence" not in found[names[3]]["against_prior"]
+    assert found[names[3]]["against_prior"]["evidence_bound"].keys() == {"prior", "fitted"}
+    for name in names[1:3]:
         prior = found[name]["against_prior"]
         assert 0 <= prior["holes"]["prior"] <= 1
-        assert prior["evidence"]["images"] == 40
+        assert prior["evidence"].keys() == {"prior", "fitted"}
         assert [len(column.split()) for column in prior["codes"]] == [40, 40]
         assert {len(picture) for kind in prior["pictures"].values() for picture in kind} == {784}
     # No ELBO is above the evidence; both are means over the same 40 images, the ELBO of one draw each.
