@@ -21,8 +21,8 @@ LARGEST = 280
 # Of 255 greys: with less between the darkest and the lightest pixel there is no digit.
 LEAST_CONTRAST = 16
 # Where paper has grain, as in a photograph, ink is what is further from it than this many deviations of the
-# grain and than this share of the darkest ink: of 300,000 pixels some are far out by chance.
-ABOVE_GRAIN, FAINT = 6, 0.2
+# grain, than this share of the darkest ink, and not alone: of 80,000 pixels some are far out by chance.
+ABOVE_GRAIN, FAINT, COMPANY = 5, 0.1, 3
 
 
 def read(paths: Sequence[Path], *, invert: Invert = "auto") -> Tensor:
@@ -98,14 +98,15 @@ def _as_digit(grey: Grey, invert: Invert, path: Path) -> "np.ndarray[Any, np.dty
     darkest, lightest = grey.min(), grey.max()
     if lightest - darkest < LEAST_CONTRAST:
         raise DataError(f"{path}: nothing is drawn on it, all of it is about the same grey")
-    edge = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
-    most = np.median(edge)
-    dark_ink = most - darkest > lightest - most if invert == "auto" else invert == "yes"
+    dark_ink = invert == "yes"
+    if invert == "auto":
+        most = np.median(grey[_on_edge(grey)])
+        dark_ink = bool(most - darkest > lightest - most)
     if dark_ink:
-        grey, most, lightest = 255 - grey, 255 - most, 255 - darkest
+        grey = 255 - grey
     if grey.shape == (SIDE, SIDE):
         return grey.round().astype(np.uint8)
-    ink = _above_paper(grey, most, lightest)
+    ink = _above_paper(grey, shaded=dark_ink)
     if not ink.any():
         raise DataError(
             f"{path}: no {'dark ink on light' if dark_ink else 'light ink on dark'} paper is found on it: "
@@ -123,20 +124,38 @@ def _as_digit(grey: Grey, invert: Invert, path: Path) -> "np.ndarray[Any, np.dty
     return digit
 
 
-def _above_paper(grey: Grey, most: float, lightest: float) -> Grey:
-    """How far each pixel is above the paper, a plane through the edge; 0 where that is no more than grain."""
-    height, width = grey.shape
-    down, across = np.mgrid[0:height, 0:width]
-    on_edge = np.zeros((height, width), dtype=bool)
-    on_edge[[0, -1]] = on_edge[:, [0, -1]] = True
-    # Ink may run over the edge: what is nearer to the lightest pixel than to the paper counts as ink.
-    bare = on_edge & (grey - most < (lightest - most) / 2)
+def _on_edge(grey: Grey) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    edge = np.ones(grey.shape, dtype=bool)
+    edge[1:-1, 1:-1] = False
+    return edge
+
+
+def _above_paper(grey: Grey, *, shaded: bool) -> Grey:
+    """How far each pixel is above the paper, a plane through the edge; 0 where that is no more than grain.
+
+    Where paper is the light one, what has been turned into its darkness is light that falls on it, and
+    falls on the ink too: ``shaded`` ink is a share of that.
+    """
+    edge, lightest, middle = _on_edge(grey), grey.max(), (grey.min() + grey.max()) / 2
+    # Ink may run over the edge: what is nearer to the lightest pixel than to most of the edge counts as ink.
+    most = np.median(grey[edge])
+    bare = edge & (grey < ((most + lightest) / 2 if most < middle else middle))
+    if not bare.any():
+        alone: Grey = grey - grey.min()
+        return alone
+    down, across = np.mgrid[0 : grey.shape[0], 0 : grey.shape[1]]
     places = np.stack([np.ones(bare.sum()), down[bare], across[bare]], 1)
     plane, *_ = np.linalg.lstsq(places, grey[bare], rcond=None)
-    above: Grey = grey - (plane[0] + plane[1] * down + plane[2] * across)
+    paper = plane[0] + plane[1] * down + plane[2] * across
+    above: Grey = grey - paper
     grain = 1.4826 * np.median(np.abs(above[bare]))  # the deviation, were it normal, whatever lies about
-    above[above < (max(ABOVE_GRAIN * grain, FAINT * above.max()) if grain > 1 else 1)] = 0
-    return above
+    ink = above >= (max(ABOVE_GRAIN * grain, FAINT * above.max()) if grain > 1 else 1)
+    if grain > 1:
+        beside = np.lib.stride_tricks.sliding_window_view(np.pad(ink, 1), (3, 3)).sum((2, 3))
+        ink &= beside > COMPANY
+    if shaded:
+        above = above / (255 - paper).clip(1)
+    return np.where(ink, above, 0.0)
 
 
 def _kernel(scale: float) -> Image.Resampling:
