@@ -57,9 +57,9 @@ UNIT = (
 SIGMAS = (19.8, 9.9, 2.4, 2.0, 1.4, 1.0, 0.7, 0.5, 0.313, 0.1)
 LATENTS = (1, 2, 4, 8, 16, 32, 64)
 MANY = 100  # latents of the Gaussian decoders: more than any of the questions needs
-# Images of which mutual information is taken, and evidence, the first of the test set; and codes among which
-# the nearest is looked for, the first of the training set.
-FEW, FEWER, CODES = 1_000, 300, 20_000
+# Test images of which the evidence is taken, and training images among whose codes the nearest is looked for:
+# the first ones.
+FEW, CODES = 300, 20_000
 WIDER = 1.2  # than the best q: the deviation that importance sampling draws with
 SHOWN, DRAWN = 2_000, 12  # codes and pictures that are kept for the page
 EPILOG = f"""
@@ -309,7 +309,7 @@ def against_prior(model: VAE, train: Images, test: Images, seed: int) -> dict[st
         "moments_kl": full_gaussian_kl(centre, covariance, nothing, identity).item(),
         "holes": {"prior": holes(codes, held_out, u), "fitted": holes(codes, held_out, fitted)},
     }
-    some = test[:FEWER]
+    some = test[:FEW]
     laws = {"prior": (nothing.float(), identity.float()), "fitted": (centre.float(), covariance.float())}
     if model.latent_dim != 2:
         bounds = {name: evidence_bound(model, some, *law, seed=seed) for name, law in laws.items()}
@@ -342,9 +342,8 @@ def measure(model: VAE, plan: Plan, train: Images, test: Images) -> dict[str, An
         "directions": directions(mean),
     }
     if plan.recipe.beta:
-        some, narrow = mean[:FEW], log_var[:FEW]
-        drawn = aggregate.draw(some, narrow, torch.Generator().manual_seed(seed))
-        result["surgery"] = aggregate.mutual_information(some, narrow, drawn)._asdict()
+        drawn = aggregate.draw(mean, log_var, torch.Generator().manual_seed(seed))
+        result["surgery"] = aggregate.mutual_information(mean, log_var, drawn)._asdict()
     if plan.question == "autoencoder":
         result["against_prior"] = against_prior(model, train, test, seed)
     return result
