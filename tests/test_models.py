@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelib.models import build, linear_vae, mlp_vae, reparameterize
+from vaelib.models import build, conv_vae, linear_vae, mlp_vae, reparameterize
+from vaelib.objectives import elbo_terms
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -143,6 +144,96 @@ def test_impossible_linear_models_are_refused_by_name(wrong: dict[str, object], 
         linear_vae(**wrong)
 
 
+def test_normal_start_has_the_deviation_asked_for_in_weights_and_biases() -> None:
+    model = mlp_vae(init_std=0.1, latent_gain=1.0, generator=seeded())
+    drawn = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    # 631,188 draws: the relative standard error of their deviation is 1 / sqrt(2 n), 0.0009; four of them.
+    assert drawn.std().item() == pytest.approx(0.1, rel=0.0036)
+    assert drawn.abs().max() > 0.4  # a uniform distribution of this deviation ends at 0.17
+
+
+def test_a_fixed_sigma_is_in_the_likelihood_and_out_of_reach_of_an_optimiser() -> None:
+    model = mlp_vae(hidden_dim=4, likelihood="gaussian", sigma=0.5, generator=seeded())
+    x = torch.rand(3, 784, generator=seeded())
+    output = torch.rand(3, 784, generator=seeded(1))
+    expected = torch.distributions.Normal(output, 0.5).log_prob(x).sum(-1)
+    torch.testing.assert_close(model.log_likelihood(output, x), expected)  # float32 sums of 784 terms
+    assert "log_var" not in dict(model.named_parameters())
+    again = build(model.settings)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.log_likelihood(output, x), model.log_likelihood(output, x))
+
+
+def test_a_variance_for_each_pixel_is_the_decoders_and_never_below_a_grey_level() -> None:
+    model = mlp_vae(hidden_dim=4, likelihood="gaussian", pixel_variance=True, generator=seeded())
+    x, mean = torch.rand(2, 784, generator=seeded()), torch.rand(2, 784, generator=seeded(1))
+    assert model.decode(torch.zeros(2, 2)).shape == (2, 2 * 784)
+    for raw in (torch.randn(2, 784, generator=seeded(2)), torch.full((2, 784), -1e3)):
+        output = torch.cat([mean, raw], dim=-1)
+        # softplus is 0 far below the floor, and the identity far above.
+        log_var = torch.where(
+            raw > -100, torch.logaddexp(raw, torch.tensor(-2 * math.log(255))), -2 * math.log(255)
+        )
+        expected = torch.distributions.Normal(mean, (log_var / 2).exp()).log_prob(x).sum(-1)
+        torch.testing.assert_close(model.log_likelihood(output, x), expected, rtol=1e-5, atol=1e-2)
+        assert torch.equal(model.mean_of(output), mean)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_point_posterior_is_its_mean_and_pays_without_end(likelihood: str) -> None:
+    model = mlp_vae(hidden_dim=4, posterior="point", likelihood=likelihood, generator=seeded())
+    x = torch.rand(3, 784, generator=seeded())
+    mean, log_var = model.encode(x)
+    assert torch.equal(reparameterize(mean, log_var, torch.randn(3, 2, generator=seeded())), mean)
+    terms = elbo_terms(model, x)
+    torch.testing.assert_close(terms.log_likelihood, model.log_likelihood(model.decode(mean), x))
+    assert torch.equal(terms.kl, torch.full((3,), math.inf))
+    assert torch.equal(terms.weighted(0), terms.log_likelihood)
+
+
+def test_a_decoder_alone_has_the_prior_for_posterior_and_no_encoder_to_train() -> None:
+    model = mlp_vae(hidden_dim=4, posterior="prior", generator=seeded())
+    x = torch.rand(3, 784, generator=seeded())
+    assert all(torch.equal(number, torch.zeros(3, 2)) for number in model.encode(x))
+    assert torch.equal(elbo_terms(model, x).kl, torch.zeros(3))
+    assert all(name.startswith("decoder.") for name, _ in model.named_parameters())
+
+
+CONVOLUTIONAL = [
+    {},
+    {
+        "data_dim": 784, "encoder_channels": (4, 4, 4, 4), "decoder_channels": (4, 4, 4, 4), "latent_dim": 5,
+        "head": "convolution", "batch_norm": False, "sigma": 0.3,
+    },
+    {"encoder_channels": (4, 8), "decoder_channels": (8, 4), "likelihood": "bernoulli"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", CONVOLUTIONAL)
+def test_any_convolutional_model_maps_images_to_latents_and_back(settings: dict[str, object]) -> None:
+    model = conv_vae(**settings, generator=seeded()).eval()
+    x = torch.rand(3, model.settings["data_dim"], generator=seeded())
+    mean, log_var = model.encode(x)
+    assert mean.shape == log_var.shape == (3, model.latent_dim)
+    output = model.decode(mean)
+    assert output.shape == x.shape
+    assert model.log_likelihood(output, x).isfinite().all()
+    image = model.mean_image(mean)
+    assert ((image >= 0) & (image <= 1)).all()
+    again = build(model.settings).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.mean_image(mean), image)
+
+
+def test_logits_of_a_convolutional_decoder_are_those_of_its_means() -> None:
+    """(1 + tanh a) / 2 is the logistic function of 2 a."""
+    means, logits = (
+        conv_vae(likelihood=likelihood, generator=seeded()).eval() for likelihood in ("gaussian", "bernoulli")
+    )
+    z = torch.randn(4, 2, generator=seeded())
+    torch.testing.assert_close(torch.sigmoid(logits.decode(z)), means.decode(z))
+
+
 def test_published_network_has_its_number_of_parameters() -> None:
     # 784*400+400 + 400*4+4 + 2*400+400 + 400*784+784
     assert sum(p.numel() for p in mlp_vae(generator=seeded()).parameters()) == 631_188
@@ -163,11 +254,32 @@ def test_prior_samples_are_seeded_and_scaled_by_temperature() -> None:
         ({"latent_gain": 0.0}, "latent_gain is 0"),
         ({"activation": "gelu"}, "relu, tanh"),
         ({"likelihood": "poisson"}, "bernoulli, gaussian"),
+        ({"posterior": "uniform"}, "normal, point, prior"),
+        ({"init_std": 0.0}, "init_std is 0"),
+        ({"sigma": 1.0}, "belong to a Gaussian decoder"),
+        ({"pixel_variance": True}, "belong to a Gaussian decoder"),
+        ({"likelihood": "gaussian", "sigma": -1.0}, "sigma is -1"),
+        ({"likelihood": "gaussian", "sigma": 1.0, "pixel_variance": True}, "give one of them"),
     ],
 )
 def test_impossible_models_are_refused_by_name(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         mlp_vae(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"data_dim": 1000}, "do not make a square"),
+        ({"latent_dim": 0}, "latent_dim is 0"),
+        ({"head": "round"}, "linear, convolution"),
+        ({"likelihood": "poisson"}, "bernoulli, gaussian"),
+        ({"encoder_channels": ()}, "channels"),
+    ],
+)
+def test_impossible_convolutional_models_are_refused_by_name(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        conv_vae(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ Images come and go as rows of pixels, as everywhere in vaelib; inside, a pixel's
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Head = Literal["linear", "convolution"]
+from vaelib.settings import Head
+
 _SLOPE = 0.01
 
 
@@ -154,14 +155,15 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    r"""The map from a latent to the mean of p(x | z), by transposed convolutions that double the side.
+    r"""The map from a latent to the means or the logits of p(x | z), by transposed convolutions.
 
     .. math::
 
         h_k = \operatorname{LeakyReLU}(\operatorname{BN}(W_k *^{\mathsf T} h_{k-1} + b_k)), \qquad
-        \mu = \tfrac{1}{2} (1 + \tanh(W * h_K))
+        \mu = \tfrac{1}{2} (1 + \tanh a) = \frac{1}{1 + e^{-2 a}}, \quad a = W * h_K
 
-    Every transposed convolution is 3 x 3 with stride 2 and a padding of 1.
+    So :math:`2 a` are the logits of :math:`\mu`. Every transposed convolution is 3 x 3 with stride 2 and a
+    padding of 1.
 
     Parameters
     ----------
@@ -177,6 +179,8 @@ class ConvDecoder(nn.Module):
         How the latent becomes an image: by a linear layer to ``channels[0]`` channels, after which the last
         layer is a convolution that keeps the side; or taken for a pixel with J channels, after which the last
         layer is one more transposed convolution.
+    logits : bool
+        Give the logits of the means in their stead.
     generator : torch.Generator, optional
         Draws the initial weights.
 
@@ -194,10 +198,12 @@ class ConvDecoder(nn.Module):
         *,
         batch_norm: bool,
         head: Head,
+        logits: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         _check(side, channels, latent_dim, head)
+        self.logits = logits
         layers = len(channels)
         if head == "convolution":
             _check_single_pixel(side, layers + 1)
@@ -227,9 +233,10 @@ class ConvDecoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map latents (B, J) to means (B, side * side) on [0, 1]."""
+        """Map latents (B, J) to means on [0, 1], or to logits, (B, side * side)."""
         h = self.head(z).view(len(z), -1, self.start_side, self.start_side)
         h = h.contiguous(memory_format=torch.channels_last)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             h = F.leaky_relu(norm(convolution(h)), _SLOPE, inplace=True)
-        return (1 + torch.tanh(self.output(h).float().flatten(1))) / 2
+        a = self.output(h).float().flatten(1)
+        return 2 * a if self.logits else (1 + torch.tanh(a)) / 2

@@ -296,7 +296,13 @@ def conv_vae(
             side, encoder_channels, latent_dim, batch_norm=batch_norm, head=head, generator=generator
         ),
         ConvDecoder(
-            latent_dim, side, decoder_channels, batch_norm=batch_norm, head=head, generator=generator
+            latent_dim,
+            side,
+            decoder_channels,
+            batch_norm=batch_norm,
+            head=head,
+            logits=likelihood == "bernoulli",
+            generator=generator,
         ),
         latent_dim=latent_dim,
         likelihood=likelihood,
