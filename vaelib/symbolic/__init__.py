@@ -31,6 +31,7 @@ TOPICS = (
     "latent_space",
     "weighted",
     "four_losses",
+    "convolutions",
 )
 
 
