@@ -194,7 +194,7 @@ def shapes(
     for box, ends in zip(up, itertools.pairwise(levels), strict=True):
         _say(axes, words, sum(ends) / 2, f"↑ {box.weights:,}", INK, "left", fontsize=8)
 
-    fronts = axes.patches[:: len(FACES)]
+    fronts = [face for face in axes.patches if isinstance(face, Polygon)][:: len(FACES)]
     for pixels, front in ((image, fronts[1]), (drawn, fronts[-1])):
         if pixels is not None:
             (left, bottom), (right, top) = front.get_xy()[[0, 2]]
