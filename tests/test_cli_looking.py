@@ -805,6 +805,18 @@ def test_weights_that_are_no_numbers_are_refused(zoo: dict[str, Path], vaelib: S
         assert "its weights are not all numbers (decoder.hidden.bias)" in one_line(answer)
 
 
+@pytest.mark.usefixtures("few")
+def test_images_that_are_put_nowhere_are_said(tmp_path: Path, vaelib: Shell) -> None:
+    model = KINDS["bernoulli"]()
+    with torch.no_grad():
+        model.encoder.output.weight.fill_(3e38)  # finite, and its sums are not
+    checkpoints.save(tmp_path / "model.safetensors", model)
+    for command in ("encode", "qq"):
+        answer = vaelib(command, tmp_path, "--out", tmp_path / "x.csv")
+        assert answer.code == 1
+        assert "is not a number" in one_line(answer)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"GIF89a no more", "not a picture that can be read"), (None, "nothing is drawn on it")],

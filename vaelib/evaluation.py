@@ -264,10 +264,14 @@ def encode(model: VAE, images: Images, *, progress: Progress = iter) -> tuple[Te
     return mean, log_var
 
 
-def decode(model: VAE, z: Tensor) -> Tensor:
+def decode(model: VAE, z: Tensor, *, progress: Progress = iter) -> Tensor:
     """E[x | z] for every latent: (K, J) to (K, D), on the CPU."""
     with _evaluating(model) as device:
-        return torch.cat([model.mean_image(part.to(device)).cpu() for part in torch.split(z, BATCH)])
+        parts = [
+            model.mean_image(z[start : start + BATCH].to(device)).cpu()
+            for start in progress(range(0, max(1, len(z)), BATCH))
+        ]
+    return torch.cat(parts)
 
 
 def reconstruct(model: VAE, images: Images, *, generator: torch.Generator | None = None) -> Reconstruction:

@@ -18,6 +18,7 @@ from vaelib.cli.options import (
     choice,
     device_option,
     draws_of,
+    encoded,
     examples,
     framed_for,
     images_for,
@@ -73,11 +74,11 @@ def sample(run: Path, count: int, temperature: float, seed: int, device: str, ou
     """
     path = target(run, out, "samples.png")
     model, generator = open_run(run, device, seed)
-    from vaelib import figures
-    from vaelib.evaluation import decode
+    from vaelib import evaluation, figures
 
     z = model.sample_prior(count, generator=generator, temperature=temperature)
-    write_figure(figures.sheet(decode(model, z), columns=min(count, max(10, math.isqrt(count)))), path)
+    pictures = evaluation.decode(model, z, progress=bar("picture", evaluation.BATCH))
+    write_figure(figures.sheet(pictures, columns=min(count, max(10, math.isqrt(count)))), path)
 
 
 # --- reconstruct ----------------------------------------------------------------------------------------
@@ -326,9 +327,7 @@ def encode(
     if dims and PCA not in dims:
         refuse_dims(model, dims)
     images = images_for(run, model, dataset, folder, split).images
-    from vaelib import evaluation
-
-    mean, log_var = evaluation.encode(model, images, progress=bar("image", evaluation.BATCH))
+    mean, log_var = encoded(run, model, images)
     points = {
         "mean": lambda: mean,
         "std": lambda: (0.5 * log_var).exp(),
@@ -469,13 +468,12 @@ def manifold(
     if model.latent_dim < 2:
         raise click.UsageError(f"{run} has 1 latent, and a manifold is a picture of 2: see `vaelib sample`")
     refuse_dims(model, dims)
-    from vaelib import figures
-    from vaelib.evaluation import decode
+    from vaelib import evaluation, figures
 
     def place(plane: "Tensor") -> "Tensor":
         z = plane.new_zeros(len(plane), model.latent_dim)
         z[:, [dims[0] - 1, dims[1] - 1]] = plane
-        return decode(model, z)
+        return evaluation.decode(model, z, progress=bar("picture", evaluation.BATCH))
 
     others = model.latent_dim - 2
     figure = figures.manifold(

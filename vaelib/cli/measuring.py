@@ -13,6 +13,7 @@ from vaelib.cli.options import (
     data_options,
     device_option,
     draws_of,
+    encoded,
     examples,
     images_for,
     images_options,
@@ -27,8 +28,6 @@ from vaelib.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vaelib.aggregate import LatentReport, Surgery
 
 # Latents in the printed table; of more, those farthest from the prior.
@@ -163,11 +162,11 @@ def qq(
     paths = [target(run, each, "qq.png") for each in out or [None]]
     model, _ = open_run(run, device, seed)
     images = images_for(run, model, dataset, folder, split).images
-    from vaelib import aggregate, evaluation, figures
+    from vaelib import aggregate, figures
 
-    mean, log_var = evaluation.encode(model, images, progress=bar("image", evaluation.BATCH))
+    mean, log_var = encoded(run, model, images)
     draws = draws_of(mean, log_var, seed)
-    latents = _report(mean, log_var, draws)
+    latents = aggregate.report(mean, log_var, draws)
     surgery = None
     if log_var.isfinite().all():
         with waiting(f"comparing {len(images)} latents with one another"):
@@ -179,23 +178,6 @@ def qq(
             write_figure(figures.qq(draws, latents), path)
     click.echo(_table(latents))
     click.echo(_summary(latents, surgery))
-
-
-def _report(mean: "Tensor", log_var: "Tensor", draws: "Tensor") -> "LatentReport":
-    """The aggregate posterior's report, of points too, whose KL is infinite."""
-    from vaelib import aggregate
-    from vaelib.divergences import gaussian_kl
-
-    if log_var.isfinite().all():
-        return aggregate.report(mean, log_var, draws)
-    return aggregate.LatentReport(
-        aggregate.wasserstein_to_normal(draws),
-        aggregate.kolmogorov_smirnov(draws),
-        gaussian_kl(mean[..., None], log_var[..., None]).mean(0).double(),
-        aggregate.variance_of_means(mean),
-        aggregate.active_units(mean),
-        len(mean),
-    )
 
 
 def _table(latents: "LatentReport") -> str:

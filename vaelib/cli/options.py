@@ -174,6 +174,8 @@ def open_run(run: Path, device: str, seed: int) -> "tuple[VAE, torch.Generator]"
             f"no checkpoint at {run}: train one with `vaelib train --out {run}`, or name a model that comes "
             f"with vaelib: {', '.join(pretrained.names())}"
         )
+    if math.isqrt(model.settings["data_dim"]) ** 2 != model.settings["data_dim"]:
+        raise CheckpointError(f"{run} is a model of {model.settings['data_dim']} numbers and not of pictures")
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             raise CheckpointError(f"{run}: its weights are not all numbers ({name}): its training went wrong")
@@ -229,14 +231,23 @@ def refuse_dims(model: "VAE", dims: Sequence[int]) -> None:
         raise click.UsageError(f"--dims {dims[0]} {dims[1]}: say two different latents")
 
 
+def encoded(run: Path, model: "VAE", images: "Images") -> "tuple[Tensor, Tensor]":
+    """Mean and log-variance of q(z | x) for every image; CheckpointError where they are no numbers."""
+    from vaelib import evaluation
+
+    mean, log_var = evaluation.encode(model, images, progress=bar("image", evaluation.BATCH))
+    if not mean.isfinite().all() or not (log_var < math.inf).all():
+        raise CheckpointError(f"{run}: where it puts some images is not a number: its training went wrong")
+    return mean, log_var
+
+
 def draws_of(mean: "Tensor", log_var: "Tensor", seed: int) -> "Tensor":
-    """One draw from q(z | x) for each image, in float64: where q is a point, that point."""
+    """One draw from q(z | x) for each image, in float64, the same on every device."""
     import torch
 
     from vaelib.aggregate import draw
 
-    # A deviation of e^-500 moves nothing, and is a number.
-    return draw(mean, log_var.clamp(min=-1000), torch.Generator().manual_seed(seed))
+    return draw(mean, log_var, torch.Generator().manual_seed(seed))
 
 
 def bar(unit: str, scale: int = 1) -> "Callable[[Sequence[int]], Iterable[int]]":
@@ -263,7 +274,8 @@ def write_figure(figure: "Figure", path: Path) -> None:
     """Write a picture and say where."""
     from vaelib.figures.saving import save
 
-    save(figure, path)
+    with waiting(f"drawing {path.name}"):
+        save(figure, path)
     click.echo(path)
 
 
