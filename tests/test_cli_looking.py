@@ -422,7 +422,7 @@ def test_a_run_is_looked_at_with_its_own_images(
 
     (tmp_path / "config.json").write_text(json.dumps(config | {"mixed": True}))
     assert labels() == data.parts(train, test, validation=20, mixed=True, seed=5).test.labels.tolist()
-    assert "fashion-mnist, test of the mixed images set" in vaelib("evaluate", tmp_path).out
+    assert "fashion-mnist, mixed test set" in vaelib("evaluate", tmp_path).out
     (tmp_path / "config.json").write_text("[]")
     assert "config.json is damaged" in one_line(vaelib("evaluate", tmp_path))
 
@@ -591,15 +591,15 @@ def test_ones_own_images_are_laid_out_and_framed_for_the_model(
     digit = few.pixels[0].reshape(28, 28).numpy()
     sheet = np.full((280, 260), 255, dtype=np.uint8)
     sheet[10:234, 20:244] = 255 - np.kron(digit, np.ones((8, 8), dtype=np.uint8))
-    Image.fromarray(sheet).save(tmp_path / "my seven of clubs.png")
+    Image.fromarray(sheet).save(tmp_path / "7 for $5 and $6.png")
     Image.fromarray(digit).save(tmp_path / "七.png")
-    files = ["--image", tmp_path / "my seven of clubs.png", "--image", tmp_path / "七.png"]
+    files = ["--image", tmp_path / "7 for $5 and $6.png", "--image", tmp_path / "七.png"]
     assert vaelib("reconstruct", zoo["conv-32"], *files, "--out", tmp_path / "x.png").code == 0
     picture = np.asarray(drawn[0].axes[0].images[0].get_array())
     framed = np.pad(digit, 2) / 255
     np.testing.assert_allclose(picture[:32, :32], framed, atol=1e-6)
     np.testing.assert_allclose(picture[:32, 34:66], framed, atol=1e-6)
-    assert written(drawn[0])[0:4:2] == ["my seven…", "file 2"]  # the font has no seven
+    assert written(drawn[0])[0:4:2] == ["7 for $5…", "file 2"]  # the font has no seven
 
 
 # evaluate and qq

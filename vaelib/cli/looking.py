@@ -21,6 +21,7 @@ from vaelib.cli.options import (
     encoded,
     examples,
     framed_for,
+    given,
     images_for,
     images_options,
     open_run,
@@ -169,12 +170,7 @@ def reconstruct(
 
 def _refuse_two_choices(context: click.Context) -> None:
     """Refuse options that choose the images in two ways."""
-    options = {option.name: option.opts[-1] for option in context.command.params}
-    given = [
-        options[name]
-        for name in options
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    ]
+    flags = given(context)
     apart = {
         "--image": {
             "--index", "--best", "--worst", "--digit", "--count", "--split", "--dataset", "--folder"
@@ -183,10 +179,10 @@ def _refuse_two_choices(context: click.Context) -> None:
         "--best": {"--worst"},
     }  # fmt: skip
     for one, others in apart.items():
-        for other in given if one in given else ():
+        for other in flags if one in flags else ():
             if other in others:
                 raise click.UsageError(f"{one} and {other} choose the images in two ways: give one of them")
-    if "--invert" in given and "--image" not in given:
+    if "--invert" in flags and "--image" not in flags:
         raise click.UsageError("--invert is about a picture of your own: give it with --image")
 
 
@@ -450,17 +446,15 @@ def manifold(
     dims: tuple[int, int], device: str, out: Path | None,
 ) -> None:  # fmt: skip
     """Decode a grid over a plane of latents, all of it at once."""
-
-    def given(name: str) -> bool:
-        return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-
-    for name in ("latent_min", "latent_max"):
-        if given(name) and given("grid") and grid == "gaussian":
+    flags = given(context)
+    for flag in ("--latent-min", "--latent-max"):
+        if flag not in flags:
+            continue
+        if "--grid" in flags and grid == "gaussian":
             raise click.UsageError(
-                f"--{name.replace('_', '-')} says nothing to --grid gaussian, which goes as far as the "
-                "prior: leave one of them out"
+                f"{flag} says nothing to --grid gaussian, which goes as far as the prior: leave one out"
             )
-        grid = "linear" if given(name) else grid
+        grid = "linear"
     if latent_min >= latent_max:
         raise click.UsageError(f"--latent-min {latent_min:g} is not below --latent-max {latent_max:g}")
     path = target(run, out, "manifold.png")

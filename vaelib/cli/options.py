@@ -99,6 +99,15 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
+def given(context: click.Context) -> list[str]:
+    """The flags that were given by hand."""
+    return [
+        option.opts[-1]
+        for option in context.command.params
+        if context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+    ]
+
+
 def endings(allowed: Sequence[str]) -> str:
     """Endings as one says them: ".png, .svg or .pdf"."""
     *most, last = allowed
@@ -200,7 +209,7 @@ def images_for(run: Path, model: "VAE", dataset: str | None, folder: Path | None
     name = split
     if settings.get("mixed") and dataset in (None, own):
         mixed = data.parts(train, test, validation=settings["validation"], mixed=True, seed=settings["seed"])
-        train, test, name = mixed.train, mixed.test, f"{split} of the mixed images"
+        train, test, name = mixed.train, mixed.test, f"mixed {split}"
     return Chosen(framed_for(model, test if split == "test" else train), dataset or own, name)
 
 

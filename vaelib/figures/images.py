@@ -129,7 +129,8 @@ def reconstructions(
     show(axes, laid)
 
     def say(x: float, y: float, words: str, **style: Any) -> None:
-        axes.text(x, y, words, color=INK, **{"fontsize": 7, "va": "center", "ha": "center", **style})
+        style = {"fontsize": 7, "va": "center", "ha": "center", **style}
+        axes.text(x, y, words, color=INK, parse_math=False, **style)
 
     for index, top in enumerate(pitch * (index // columns) for index in range(len(originals))):
         middle = (index % columns) * (side + gap) + side / 2 - 0.5
