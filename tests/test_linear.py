@@ -151,6 +151,28 @@ def test_decoder_of_maximum_likelihood_is_where_the_evidence_is_flat_and_highest
         assert linear.evidence(covariance, other) < evidence
 
 
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("free", [0.0, 0.1, 0.7])
+def test_floored_rates_are_the_cheapest_on_a_fine_grid(beta: float, free: float) -> None:
+    values, variance = torch.tensor([5.0, 1.2, 0.3, 0.01], dtype=torch.float64), 0.4
+    grid = torch.linspace(0, 4, 400_001, dtype=torch.float64)
+    found = linear.floored_rates(values, variance, free, beta=beta)
+    for eigenvalue, rate in zip(values, found, strict=True):
+        cost = eigenvalue / (2 * variance) * torch.exp(-2 * grid) + beta * grid.clamp(min=free)
+        # To half a step of the grid, 1e-5, and what rounding makes of a flat minimum.
+        assert rate.item() == pytest.approx(grid[cost.argmin()].item(), abs=2e-5)
+
+
+def test_no_latent_dies_above_a_floor_however_high_the_water() -> None:
+    values = torch.tensor([5.0, 1.2, 0.3], dtype=torch.float64)
+    assert (linear.rates(values, 100.0) == 0).all()
+    assert (linear.floored_rates(values, 100.0, 0.25) == 0.25).all()
+    # Without a floor, a weight on the KL does the same as a larger variance.
+    torch.testing.assert_close(
+        linear.floored_rates(values, 0.1, 0.0, beta=4.0), linear.rates(values, 0.4), **CLOSE
+    )
+
+
 def test_latents_below_the_water_level_die_in_the_exact_evidence(covariance: Tensor) -> None:
     values = linear.spectrum(covariance).eigenvalues
     level = (values[2] + values[3]).item() / 2

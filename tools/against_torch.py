@@ -25,9 +25,11 @@ from torch.nn import functional
 
 from vaelib import divergences, gradients, likelihoods, linear, units
 from vaelib.models import VAE, reparameterize
-from vaelib.objectives import elbo_terms
+from vaelib.objectives import elbo_terms, floored_kl
+from vaelib.settings import Recipe
 from vaelib.symbolic import linear_vae
 from vaelib.symbolic.gradients import coins
+from vaelib.training import beta_at
 
 # A few hundred roundings of float64 at most, or the panels of the formula's own quadrature.
 RELATIVE = 1e-9
@@ -340,6 +342,15 @@ def gap_of_turned(v: Values) -> float:
     ).item()
 
 
+def slope_of_floored(v: Values) -> float:
+    """By how much the floored KL rises with the rate of one latent, which is moved through its mean."""
+    mean = (2 * row(v["R1"])).sqrt().requires_grad_()  # at the prior's width the rate is half of its square
+    priced = floored_kl(mean, torch.zeros_like(mean), v["f"]).sum()
+    rate = divergences.gaussian_kl(mean, torch.zeros_like(mean)).sum()
+    (of_priced,), (of_rate,) = (torch.autograd.grad(term, mean) for term in (priced, rate))
+    return (of_priced / of_rate).item()
+
+
 def at_a_price(v: Values, price: float) -> linear.Terms:
     """One latent at a weight of the KL term: best where the noise is so much larger."""
     covariance, noise = row(v["lambda"]), torch.tensor(v["sigma"] ** 2, dtype=torch.float64)
@@ -584,4 +595,14 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
         # What one more nat allows in squared error, turned over: the price of a squared error of 1.
         + (row_of(v, "x") - row_of(v, "pi")).square().sum().item() / units.squared_error_bound(1.0, 0.0)
     ),
+    # Page 19
+    "def-kl-warm-up": lambda v: beta_at(v["t"], v["w"], Recipe(beta=v["beta"])),
+    "eq-free-bits": slope_of_floored,
+    "eq-free-rate": lambda v: linear.floored_rates(
+        row(v["lambda"]), v["sigma"] ** 2, v["f"], beta=v["beta"]
+    ).item(),
+    "eq-halving": lambda v: (
+        divergences.gaussian_kl(row(v["mu"]), log_var(v["sigma"] / 2))
+        - divergences.gaussian_kl(row(v["mu"]), log_var(v["sigma"]))
+    ).item(),
 }

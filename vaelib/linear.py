@@ -300,6 +300,45 @@ def rates(eigenvalues: Tensor, variance: float | Tensor) -> Tensor:
     return 0.5 * (eigenvalues / variance).clamp(min=1).log()
 
 
+def floored_rates(eigenvalues: Tensor, variance: float | Tensor, free: float, *, beta: float = 1.0) -> Tensor:
+    r"""Rate of each direction if a latent may say so many nats of it at no price: the water, and a floor.
+
+    .. math::
+
+        R^\star_j = \max \left( f, \frac{1}{2} \log \frac{\lambda_j}{\beta \sigma^2} \right)
+
+    It is where the distortion of a direction and the price of its rate are least together. What is left of
+    its squared error then is :math:`\lambda_j e^{-2 R^\star_j}`, and no latent dies, however high the water.
+    The floor is one of the mean rate over images, as in Kingma et al. (2016).
+
+    Parameters
+    ----------
+    eigenvalues : Tensor, shape (...)
+        :math:`\lambda`, each with a latent of its own.
+    variance : float or Tensor
+        :math:`\sigma^2`.
+    free : float
+        f, in nats; at 0 these are the :func:`rates` at the level :math:`\beta \sigma^2`.
+    beta : float
+        Price of each nat above f.
+
+    Returns
+    -------
+    Tensor, shape (...)
+        Nats.
+
+    References
+    ----------
+    Book: eq-free-rate. Kingma et al. (2016), equation (15), for the floor.
+
+    Examples
+    --------
+    >>> floored_rates(torch.tensor([math.e**2, 1.0, 0.5]), 1.0, 0.25)
+    tensor([1.0000, 0.2500, 0.2500])
+    """
+    return rates(eigenvalues, beta * variance).clamp(min=free)
+
+
 def squared_errors(eigenvalues: Tensor, variance: float | Tensor) -> Tensor:
     r"""Mean squared error of the best model along each direction: the smaller of eigenvalue and water level.
 
