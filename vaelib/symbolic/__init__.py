@@ -32,6 +32,7 @@ TOPICS = (
     "weighted",
     "four_losses",
     "convolutions",
+    "aggregate_posterior",
     "collapse",
 )
 
