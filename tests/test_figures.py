@@ -1,6 +1,7 @@
 """What the pictures show, read back from the figures; how they look is for eyes."""
 
 import io
+import itertools
 import math
 
 import matplotlib.image as mpimg
@@ -21,7 +22,7 @@ from scipy.stats.mstats import mquantiles
 from vaelib import aggregate, figures
 from vaelib.history import Epoch
 from vaelib.latent import latent_grid
-from vaelib.models import conv_vae, mlp_vae
+from vaelib.models import mlp_vae
 
 
 def numbered(count: int, side: int = 3) -> torch.Tensor:
@@ -509,16 +510,31 @@ def test_pictures_of_latents_that_cannot_be_drawn_are_refused() -> None:
 
 
 # --- The shapes inside a network ------------------------------------------------------------------------
+def halves(*channels: int, bias: bool) -> list[torch.nn.Module]:
+    return [torch.nn.Conv2d(a, b, 3, 2, 1, bias=bias) for a, b in itertools.pairwise(channels)]
+
+
+def doubles(channels: list[int], sides: list[int]) -> list[torch.nn.Module]:
+    return [
+        torch.nn.ConvTranspose2d(a, b, 3, 2, 1, output_padding=1 - side % 2)
+        for (a, b), side in zip(itertools.pairwise(channels), sides, strict=True)
+    ]
+
+
 def networks(name: str) -> tuple[torch.nn.Module, torch.nn.Module, int, int]:
     """Encoder, decoder, side of the image and latents; random, as only their layers matter."""
+    linear, chained = torch.nn.Linear, torch.nn.Sequential
     if name == "mlp":
-        model, side = mlp_vae(data_dim=144, hidden_dim=9, latent_dim=3), 12
-    elif name == "even":
-        model, side = conv_vae(), 32
-    else:
-        odd = {"batch_norm": False, "head": "convolution", "latent_dim": 64}
-        model, side = conv_vae(data_dim=784, decoder_channels=(64, 64, 64, 32), **odd), 28
-    return model.encoder, model.decoder, side, model.latent_dim
+        model = mlp_vae(data_dim=144, hidden_dim=9, latent_dim=3)
+        return model.encoder, model.decoder, 12, 3
+    if name == "even":
+        encoder = chained(*halves(1, 32, 64, 64, 64, bias=False), torch.nn.Flatten(), linear(256, 4))
+        up = doubles([64, 64, 64, 32, 32], [4, 8, 16, 32])
+        decoder = chained(linear(2, 256), torch.nn.Unflatten(1, (64, 2, 2)), *up)
+        decoder.append(torch.nn.Conv2d(32, 1, 3, 1, 1, bias=False))
+        return encoder, decoder, 32, 2
+    encoder = chained(*halves(1, 32, 64, 64, 64, 128, bias=True))
+    return encoder, chained(*doubles([64, 64, 64, 64, 32, 1], [2, 4, 7, 14, 28])), 28, 64
 
 
 NETWORKS = ["mlp", "even", "odd"]
@@ -653,6 +669,7 @@ def test_image_stands_on_the_first_box_and_what_is_drawn_of_it_on_the_last() -> 
         (torch.nn.Conv2d(1, 1, (3, 1)), 3, 1, "kernel_size is .*: give one number"),
         (torch.nn.Conv2d(1, 1, 3, padding="same"), 3, 1, "padding is 'same'"),
         (torch.nn.Conv2d(1, 1, 5), 3, 1, "a window of 5 does not fit into a side of 3"),
+        (torch.nn.ReLU(), 3, 1, "no layer of PyTorch's own"),
     ],
 )
 def test_layers_that_do_not_fit_are_refused(

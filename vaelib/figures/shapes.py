@@ -42,9 +42,9 @@ def feature_maps(network: nn.Module, *, side: int, channels: int) -> list[Featur
     Parameters
     ----------
     network : nn.Module
-        Its convolutions, transposed convolutions and linear layers are taken one after the other, as it
-        names them; nothing is computed. A convolution after a linear layer takes its numbers for squares of
-        as many channels as it wants.
+        Its ``Conv2d``, ``ConvTranspose2d`` and ``Linear`` layers are taken one after the other, as it names
+        them; nothing is computed. A convolution after a linear layer takes its numbers for squares of as many
+        channels as it wants.
     side, channels : int
         Of what goes in; a latent has the side 1 and J channels.
 
@@ -56,7 +56,7 @@ def feature_maps(network: nn.Module, *, side: int, channels: int) -> list[Featur
     Raises
     ------
     ValueError
-        If a layer does not fit what comes before it, or is not square.
+        If a layer does not fit what comes before it, or is not square, or there is none.
 
     References
     ----------
@@ -73,6 +73,8 @@ def feature_maps(network: nn.Module, *, side: int, channels: int) -> list[Featur
         elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             maps[-1] = _folded(maps[-1], layer.in_channels)
             maps.append(_convolved(maps[-1].side, layer))
+    if len(maps) == 1:
+        raise ValueError("the network has no layer of PyTorch's own to be followed")
     return maps
 
 
