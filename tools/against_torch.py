@@ -23,7 +23,7 @@ from torch.distributions import (
 )
 from torch.nn import functional
 
-from vaelib import divergences, gradients, likelihoods, linear, units
+from vaelib import aggregate, divergences, gradients, likelihoods, linear, overlap, sensitivity, units
 from vaelib.models import VAE, reparameterize
 from vaelib.objectives import elbo_terms, floored_kl
 from vaelib.settings import Recipe
@@ -392,6 +392,29 @@ def slope_with_weights(v: Values) -> float:
     return torch.autograd.grad((torch.softmax(log_w, dim=0) * log_w).sum(), theta)[0].item()
 
 
+def two_dice(v: Values) -> torch.Tensor:
+    """Two distributions over three values."""
+    return torch.cat([row(v[f"{q}1"], v[f"{q}2"], 1 - v[f"{q}1"] - v[f"{q}2"]) for q in "qp"])
+
+
+def bounds_of_coins(v: Values) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the best guess between two coins lies between, by their Bhattacharyya coefficient."""
+    both = torch.cat([row(v[side], 1 - v[side]) for side in "ab"])
+    return overlap.error_bounds(overlap.overlap(both).coefficient[0, 1])
+
+
+class BentLogits(torch.nn.Module):
+    """A decoder of two pixels, log(t1 z^2) and log(t2 z); a module has a parameter."""
+
+    def __init__(self, v: Values) -> None:
+        super().__init__()
+        self.factors = torch.nn.Parameter(row(v["t1"], v["t2"])[0])
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map latents (B, 1) to logits (B, 2)."""
+        return torch.cat([(self.factors[:1] * z**2).log(), (self.factors[1:] * z).log()], -1)
+
+
 AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
     # Page 1
     "def-normal": lambda v: math.exp(log_normal(v["x"], v["mu"], v["sigma"])),
@@ -595,6 +618,20 @@ AGAINST_TORCH: dict[str, Callable[[Values], float]] = {
         # What one more nat allows in squared error, turned over: the price of a squared error of 1.
         + (row_of(v, "x") - row_of(v, "pi")).square().sum().item() / units.squared_error_bound(1.0, 0.0)
     ),
+    # Page 16
+    "eq-best-guess": lambda v: overlap.overlap(two_dice(v)).error[0, 1].item(),
+    "def-bhattacharyya": lambda v: overlap.overlap(two_dice(v)).coefficient[0, 1].item(),
+    "eq-guess-above": lambda v: bounds_of_coins(v)[1].item(),
+    "eq-guess-below": lambda v: bounds_of_coins(v)[0].item(),
+    "eq-gaussian-bhattacharyya": lambda v: overlap.gaussian_bhattacharyya(
+        row(v["mu_a"]), row(v["sigma_a"])[None] ** 2, row(v["mu_b"]), row(v["sigma_b"])[None] ** 2
+    ).item(),
+    "def-decoder-information": lambda v: sensitivity.information(
+        VAE(torch.nn.Identity(), BentLogits(v), latent_dim=1), row(v["z"])
+    ).item(),
+    "eq-rate-of-widths": lambda v: aggregate.kl_of_latents(
+        torch.cat([row(v["mu1b"]), row(v["mu2b"])]), torch.cat([log_var(v["sigma1b"]), log_var(v["sigma2b"])])
+    ).item(),
     # Page 19
     "def-kl-warm-up": lambda v: beta_at(v["t"], v["w"], Recipe(beta=v["beta"])),
     "eq-free-bits": slope_of_floored,

@@ -7,6 +7,7 @@ lines mid-grey, so that one picture serves light and dark pages.
 from vaelib.figures.curves import Line, Panel, loss_curves, plot
 from vaelib.figures.images import manifold, reconstructions, sheet, tile
 from vaelib.figures.latents import latent_distances, latent_scatter, principal_names, qq, strips
+from vaelib.figures.maps import class_pairs, confusion, latent_values
 from vaelib.figures.replay import Replay
 from vaelib.figures.shapes import FeatureMap, feature_maps, shapes
 from vaelib.figures.style import (
@@ -37,9 +38,12 @@ __all__ = [
     "Panel",
     "Picture",
     "Replay",
+    "class_pairs",
+    "confusion",
     "feature_maps",
     "latent_distances",
     "latent_scatter",
+    "latent_values",
     "loss_curves",
     "manifold",
     "plot",

@@ -31,6 +31,7 @@ TOPICS = (
     "latent_space",
     "weighted",
     "four_losses",
+    "inside",
     "convolutions",
     "aggregate_posterior",
     "collapse",
