@@ -172,7 +172,7 @@ class Replay:
         axes.set_xlim(middle[0] - reach, middle[0] + reach)
         axes.set_ylim(middle[1] - reach, middle[1] + reach)
         axes.set_xlabel(f"mean of $z_{{{dims[0]}}}$", fontsize=9, labelpad=2)
-        axes.set_ylabel(f"mean of $z_{{{dims[1]}}}$", fontsize=9, labelpad=0)
+        axes.set_ylabel(f"mean of $z_{{{dims[1]}}}$", fontsize=9, labelpad=3)
         axes.tick_params(labelsize=8)
         axes.tick_params(axis="y", labelrotation=90)  # however long, they leave the name its place
         for axis in (axes.xaxis, axes.yaxis):
