@@ -161,7 +161,7 @@ def lengths(model: VAE, path: Tensor) -> Tensor:
 
     References
     ----------
-    Book: def-decoder-information. Arvanitidis, Hansen and Hauberg (2018), for the length that a decoder gives.
+    Book: def-decoder-information. Arvanitidis, Hansen and Hauberg (2018), for the length a decoder gives.
     """
     if path.ndim != 2 or len(path) < 2:
         raise ValueError(f"the path has shape {tuple(path.shape)}: give two places or more, (K, J)")
