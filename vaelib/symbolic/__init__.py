@@ -35,6 +35,7 @@ TOPICS = (
     "convolutions",
     "aggregate_posterior",
     "collapse",
+    "paper",
 )
 
 
