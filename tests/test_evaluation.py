@@ -141,6 +141,19 @@ def test_importance_weighted_bound_of_many_images_is_the_evidence_where_q_is_the
     torch.testing.assert_close(bounds[:100], alone)
 
 
+@pytest.mark.parametrize(("posterior", "name"), [("point", "log p(x|z)"), ("normal", "ELBO")])
+def test_a_picture_is_judged_by_a_number_that_is_finite(posterior: str, name: str) -> None:
+    model = mlp_vae(hidden_dim=8, posterior=posterior, generator=seeded())
+    images = noise_images(4)
+    made = evaluation.reconstruct(model, images, generator=seeded())
+    x, p = images.floats(), made.mean_image
+    log_likelihood = (x * p.log() + (1 - x) * (1 - p).log()).sum(-1)
+    rate = made.terms.kl if posterior == "normal" else 0
+    assert made.score[0] == name
+    # Sums of 784 float32 numbers near 600.
+    torch.testing.assert_close(made.score[1], log_likelihood - rate, rtol=1e-5, atol=1e-3)
+
+
 def test_picture_and_terms_of_a_reconstruction_belong_to_one_draw(model: VAE) -> None:
     images = noise_images(4)
     result = evaluation.reconstruct(model, images, generator=seeded())

@@ -48,6 +48,13 @@ class Reconstruction(NamedTuple):
     mean_image: Tensor
     terms: ElboTerms
 
+    @property
+    def score(self) -> tuple[str, Tensor]:
+        """What a picture is judged by, named, (B,) in nats: its ELBO, or log p(x|z) where q is a point."""
+        if self.terms.elbo.isneginf().all():
+            return "log p(x|z)", self.terms.log_likelihood
+        return "ELBO", self.terms.elbo
+
 
 @contextmanager
 def _evaluating(model: VAE) -> Iterator[torch.device]:

@@ -124,20 +124,20 @@ def floored_kl(mean: Tensor, log_var: Tensor, free_bits: float) -> Tensor:
 
     .. math::
 
-        \sum_{j=1}^{J} \max\bigl(\lambda, \mathrm{KL}(q(z_j \mid x) \,\|\, p(z_j))\bigr)
+        \sum_{j=1}^{J} \max\bigl(f, \mathrm{KL}(q(z_j \mid x) \,\|\, p(z_j))\bigr)
 
-    A latent that says less than :math:`\lambda` feels no pull towards the prior. The maximum is taken image
+    A latent that says less than f feels no pull towards the prior. The maximum is taken image
     by image; Kingma et al. take it of the mean over a batch, which would make the loss depend on the batch.
 
     Parameters
     ----------
     mean, log_var : Tensor, shape (B, J)
     free_bits : float
-        :math:`\lambda`, in nats, whatever its name says.
+        f, in nats, whatever its name says.
 
     References
     ----------
-    Book: eq-gaussian-kl. Kingma et al. (2016), equation (15).
+    Book: eq-free-bits, eq-gaussian-kl. Kingma et al. (2016), equation (15).
     """
     return gaussian_kl(mean[..., None], log_var[..., None]).clamp(min=free_bits).sum(-1)
 

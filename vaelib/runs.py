@@ -303,11 +303,12 @@ def _draw(
     mean, log_var = evaluation.encode(model, test)
     z = model.sample_prior(100, generator=generator)
     shown = test[:10]
-    result = evaluation.reconstruct(model, shown, generator=generator)
+    made = evaluation.reconstruct(model, shown, generator=generator)
+    score, values = made.score
     drawn: dict[str, Figure] = {
         "losses.png": figures.loss_curves(history, held_out_name=held_out_name),
         "reconstructions.png": figures.reconstructions(
-            shown.floats(), result.mean_image, elbo=result.terms.elbo
+            shown.floats(), made.mean_image, elbo=values, score=score
         ),
         "samples.png": figures.sheet(evaluation.decode(model, z)),
     }

@@ -67,7 +67,7 @@ def beta_at(step: float, warmup: float, recipe: Recipe) -> float:
 
     References
     ----------
-    Sønderby et al. (2016), section 2.3; Bowman et al. (2016), section 3.1.
+    Book: def-kl-warm-up. Sønderby et al. (2016), section 2.3; Bowman et al. (2016), section 3.1.
     """
     return recipe.beta * (min(1.0, step / warmup) if warmup > 0 else 1.0)
 

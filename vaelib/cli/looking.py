@@ -216,9 +216,8 @@ def _decoded(model: "VAE", images: "Images", generator: "torch.Generator") -> _P
     from vaelib.evaluation import reconstruct
 
     made = reconstruct(model, images, generator=generator)
-    if made.terms.elbo.isneginf().all():  # as a point's is
-        return _Pairs(made.mean_image, made.terms.log_likelihood, "log p(x|z)")
-    return _Pairs(made.mean_image, made.terms.elbo, "ELBO")
+    name, scores = made.score
+    return _Pairs(made.mean_image, scores, name)
 
 
 def _ranked(
