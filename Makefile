@@ -8,6 +8,9 @@ PYTHON ?= python3
 PORT ?= 8000
 LAB_OPTIONS ?=
 
+# Where this is set, every process compiles all that it imports anew, and a page takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 PY := .venv/bin/python
 INSTALLED := .venv/installed
 HTML := _build/html

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image  # comes with Matplotlib
 
 # From here on a figure is rounded. Only page-filling clouds and grids of images reach it.
-LARGE = 64_000
+LARGE = 40_000
 STEP = 4
 
 # Sphinx copies figures again and again; those named after their content need not be drawn again.
