@@ -76,6 +76,19 @@ def test_interrupted_training_resumes_to_the_same_result(run: Path, tmp_path: Pa
         torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-4)
 
 
+def test_training_an_autoencoder_ends_with_what_it_has_instead_of_a_bound(
+    tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_draw", lambda *_: None)
+    done = vaelib(
+        "train", "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--posterior", "point", "--beta", 0
+    )
+    assert done.code == 0
+    said = done.out.splitlines()[0]
+    assert said.startswith("test ELBO none, since q is a point (distortion ")
+    assert "nan" not in said
+
+
 def test_a_run_with_snapshots_is_the_run_without_and_resumes_to_the_same_file(
     run: Path, tmp_path: Path, vaelib: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

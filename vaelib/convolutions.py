@@ -88,9 +88,15 @@ class _Halving(torch.autograd.Function):
         patches, matrix = _patches(x), _matrix(weight).mT
         ctx.save_for_backward(patches, weight)
         ctx.side = x.shape[2]
-        y = patches @ matrix if bias is None else torch.addmm(bias, patches, matrix)
         half = (ctx.side + 1) // 2
-        return _nchw(y.view(-1, half, half, len(weight)))
+        # Made in its last shape: of a view, nothing could be changed in place.
+        size = (len(x), len(weight), half, half)
+        y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+        if bias is None:
+            torch.mm(patches, matrix, out=_rows(y))
+        else:
+            torch.addmm(bias, patches, matrix, out=_rows(y))
+        return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -373,7 +379,7 @@ class ConvEncoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             h = _nchw((2 * x - 1).to(dtype).view(-1, self.side, self.side, 1))
             for halve, norm in zip(self.convolutions, self.norms, strict=True):
-                h = F.leaky_relu(norm(halve(h)), _SLOPE)
+                h = F.leaky_relu(norm(halve(h)), _SLOPE, inplace=True)
             linear = isinstance(self.head, nn.Linear)
             output = self.head(h.flatten(1).to(x.dtype) if linear else h).flatten(1).to(x.dtype)
         mean, log_var = output.chunk(2, dim=-1)
@@ -458,6 +464,6 @@ class ConvDecoder(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             h = _channels_last(self.head(z).view(len(z), -1, self.start, self.start))
             for double, norm in zip(self.convolutions, self.norms, strict=True):
-                h = F.leaky_relu(norm(double(h.to(dtype))), _SLOPE)
+                h = F.leaky_relu(norm(double(h.to(dtype))), _SLOPE, inplace=True)
             a = self.output(h.to(dtype)).flatten(1).to(z.dtype)
         return 2 * a if self.logits else (1 + torch.tanh(a)) / 2

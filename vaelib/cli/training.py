@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -274,9 +275,11 @@ def train(
     except KeyboardInterrupt:
         click.echo(f"vaelib: interrupted; go on with `vaelib train --out {out} --resume`", err=True)
         sys.exit(130)
+    elbo, spread = metrics["elbo"], metrics["standard_error"]
+    bound = f"{elbo:.2f} ± {spread:.2f} nats" if math.isfinite(elbo) else "none, since q is a point"
     click.echo(
-        f"test ELBO {metrics['elbo']:.2f} ± {metrics['standard_error']:.2f} nats "
-        f"(distortion {metrics['distortion']:.2f}, rate {metrics['rate']:.2f}); epochs: {metrics['epochs']}"
+        f"test ELBO {bound} (distortion {metrics['distortion']:.2f}, rate {metrics['rate']:.2f}); "
+        f"epochs: {metrics['epochs']}"
     )
     click.echo(f"the run is in {out}")
 
