@@ -35,14 +35,14 @@ from filelock import FileLock
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vaelib import __version__, aggregate, linear
+from vaelib import aggregate, linear
 from vaelib.data import Images, load_mnist
 from vaelib.divergences import full_gaussian_kl
 from vaelib.evaluation import decode, encode, evaluate, refine
 from vaelib.models import VAE, mlp_vae, reparameterize
 from vaelib.objectives import ElboTerms, importance_weighted_bound
 from vaelib.results import FOLDER
-from vaelib.runs import write_json
+from vaelib.runs import versions, write_json
 from vaelib.settings import Recipe
 from vaelib.training import fit
 
@@ -376,12 +376,7 @@ def missing(content: Mapping[str, Any], wanted: Mapping[str, Plan], images: int)
 
 def enter(path: Path, name: str, plan: Plan, row: Mapping[str, Any]) -> None:
     """Put a row into the file, in one step; what others have entered meanwhile stays."""
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__.partition("+")[0],
-        "vaelib": __version__,
-    }
-    stamp = {"date": datetime.date.today().isoformat(), "versions": versions}
+    stamp = {"date": datetime.date.today().isoformat(), "versions": versions()}
     with FileLock(path.with_suffix(".lock")):
         content = read(path)
         models = content.get(plan.question, {}).get("models", {})

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import math
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +26,10 @@ from vaelib.convolutions import ConvDecoder, ConvEncoder
 from vaelib.divergences import gaussian_kl
 from vaelib.likelihoods import gaussian_log_likelihood
 from vaelib.models import reparameterize
+from vaelib.results import FOLDER
+from vaelib.runs import versions, write_json
 
-RESULT = Path(__file__).parents[1] / "results" / "convolutions.json"
+RESULT = FOLDER / "convolutions.json"
 SEED, ROUNDS, WARM_UP, BATCHES = 0, 15, 5, 16
 STEP = 5e-4
 
@@ -218,7 +217,7 @@ def main() -> None:
             "clock": "one thread: the processor's time; all threads: the wall's",
             "command": "python -m benchmarks.convolutions",
             "seed": SEED,
-            "versions": {"torch": torch.__version__, "python": platform.python_version()},
+            "versions": versions(),
             "date": datetime.date.today().isoformat(),
             "cores": os.cpu_count(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -226,7 +225,7 @@ def main() -> None:
             "rows": rows,
         },
     }
-    RESULT.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(RESULT, record)
     for run, found in rows.items():
         print(f"\n{run:43s}  minima  median")
         for name, ratios in found.items():

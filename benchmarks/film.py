@@ -13,15 +13,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from vaelib import __version__, overlap, snapshots
+from vaelib import overlap, snapshots
 from vaelib.results import FOLDER
-from vaelib.runs import write_json
+from vaelib.runs import versions, write_json
 
 RESULT = FOLDER / "film.json"
 COMMAND = (
@@ -57,18 +54,16 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="what `vaelib train --snapshots` wrote")
     parser.add_argument("--out", type=Path, default=RESULT, help=f"[default: {RESULT.name} in results/]")
     arguments = parser.parse_args()
-    settings = json.loads((arguments.run / "config.json").read_text(encoding="utf-8"))
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__.partition("+")[0],
-        "vaelib": __version__,
-    }
+    config = arguments.run / "config.json"
+    if not config.is_file():
+        parser.error(f"{arguments.run} is no run: give the folder that `vaelib train --snapshots` wrote")
+    settings = json.loads(config.read_text(encoding="utf-8"))
     entry = {
         "unit": UNIT,
         "command": COMMAND,
         "seed": settings["seed"],
         "date": datetime.date.today().isoformat(),
-        "versions": versions,
+        "versions": versions(),
         **measured(snapshots.load(arguments.run)),
     }
     write_json(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import platform
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 
-from vaelib import __version__, presets
+from vaelib import presets
 from vaelib.checkpoints import load, save
 from vaelib.cli.training import resolve
 from vaelib.data import Images, load_mnist
@@ -25,7 +24,7 @@ from vaelib.evaluation import evaluate
 from vaelib.models import VAE, mlp_vae
 from vaelib.pretrained import FOLDER
 from vaelib.reproduction import own_loss
-from vaelib.runs import prepare
+from vaelib.runs import prepare, versions
 from vaelib.settings import Recipe
 from vaelib.training import BEST_FILE, fit
 
@@ -115,11 +114,7 @@ def write(name: str, folder: Path = FOLDER) -> Path:
         "test": measure(model, load_mnist()[1].framed(side), 0),
         "command": f"python tools/weights.py {name}",
         "date": datetime.date.today().isoformat(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__.partition("+")[0],
-            "vaelib": __version__,
-        },
+        "versions": versions(),
     }
     path = folder / f"{name}.safetensors"
     model.half()

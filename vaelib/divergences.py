@@ -190,7 +190,7 @@ def full_gaussian_kl(mean_q: Tensor, covariance_q: Tensor, mean_p: Tensor, covar
     ----------
     Book: eq-gaussian-kl-full. Kullback (1959), chapter 9.
     """
-    factor_q, factor_p = _cholesky_factors(mean_q, covariance_q, mean_p, covariance_p)
+    factor_q, factor_p = cholesky_factors(mean_q, covariance_q, mean_p, covariance_p)
     relative = torch.linalg.solve_triangular(factor_p, factor_q, upper=False)
     shift = torch.linalg.solve_triangular(factor_p, (mean_q - mean_p).unsqueeze(-1), upper=False)
     # The diagonal of a product of triangular matrices is the product of their diagonals.
@@ -235,7 +235,7 @@ def full_gaussian_wasserstein2(
     ----------
     Book: eq-gaussian-w2-full. Peyré and Cuturi (2019), remark 2.31; Bhatia, Jain and Lim (2019), theorem 1.
     """
-    factor_q, factor_p = _cholesky_factors(mean_q, covariance_q, mean_p, covariance_p)
+    factor_q, factor_p = cholesky_factors(mean_q, covariance_q, mean_p, covariance_p)
     with torch.no_grad():
         u, _, v_transposed = torch.linalg.svd(factor_p.mT @ factor_q)
         rotation = u @ v_transposed
@@ -743,7 +743,7 @@ def _mean(terms: Tensor) -> Estimate:
     return Estimate(terms.mean(0), terms.std(0) / math.sqrt(len(terms)))
 
 
-def _cholesky_factors(
+def cholesky_factors(
     mean_q: Tensor, covariance_q: Tensor, mean_p: Tensor, covariance_p: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Lower triangular L with L L^T = covariance, of q and of p; ValueError where there is none."""

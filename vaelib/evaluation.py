@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaelib.data import Images
 from vaelib.divergences import gaussian_kl
-from vaelib.models import VAE, reparameterize
+from vaelib.models import VAE, eval_mode, reparameterize
 from vaelib.objectives import ElboTerms, importance_weighted_bound, terms_of
 
 # Large enough to keep the cores busy, small enough for 784 pixels of 1,000 images to stay in cache.
@@ -58,14 +58,9 @@ class Reconstruction(NamedTuple):
 
 @contextmanager
 def _evaluating(model: VAE) -> Iterator[torch.device]:
-    """Switch to ``eval()`` mode without gradients, and back to whatever was before."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield next(model.parameters()).device
-    finally:
-        model.train(was_training)
+    """``eval()`` mode without gradients; gives the model's device."""
+    with eval_mode(model), torch.inference_mode():
+        yield next(model.parameters()).device
 
 
 def _by_batch(

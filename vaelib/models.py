@@ -1,7 +1,8 @@
 """The VAE that joins an encoder and a decoder, and the ones that come ready. It knows nothing of training."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
@@ -149,6 +150,17 @@ class VAE(nn.Module):
         """Draw ``count`` latents from the prior, their deviation scaled by ``temperature``: (count, J)."""
         device = next(self.parameters()).device
         return temperature * torch.randn(count, self.latent_dim, generator=generator, device=device)
+
+
+@contextmanager
+def eval_mode(model: VAE) -> Iterator[None]:
+    """Switch to ``eval()`` mode, and back to whatever was before."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def mlp_vae(

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vaelib.divergences import cholesky_factors
+
 # Distances held at a time: rows of points against all others.
 ROWS = 500
 # How far from 1 the mass of a class may come out before its grid is called too coarse.
@@ -369,7 +371,7 @@ def gaussian_bhattacharyya(
     Raises
     ------
     ValueError
-        If a covariance is not positive definite.
+        If shapes do not fit, or a covariance is not symmetric or not positive definite.
 
     References
     ----------
@@ -381,12 +383,8 @@ def gaussian_bhattacharyya(
     >>> gaussian_bhattacharyya(zero, one, zero + 2, one).log()
     tensor(-0.5000)
     """
-    middle, failed = torch.linalg.cholesky_ex((covariance_q + covariance_p) / 2)
-    factor_q, failed_q = torch.linalg.cholesky_ex(covariance_q)
-    factor_p, failed_p = torch.linalg.cholesky_ex(covariance_p)
-    for name, info in (("covariance_q", failed_q), ("covariance_p", failed_p), ("their mean", failed)):
-        if info.any():
-            raise ValueError(f"{name} is not positive definite")
+    factor_q, factor_p = cholesky_factors(mean_q, covariance_q, mean_p, covariance_p)
+    middle = torch.linalg.cholesky((covariance_q + covariance_p) / 2)
     shift = torch.linalg.solve_triangular(middle, (mean_q - mean_p).unsqueeze(-1), upper=False)
 
     def half_log_det(factor: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from vaelib import __version__, presets
+from vaelib import presets
 from vaelib.evaluation import Evaluation
-from vaelib.runs import CONFIG_FILE, METRICS_FILE, execute, write_json
+from vaelib.runs import CONFIG_FILE, METRICS_FILE, execute, versions, write_json
 from vaelib.training import HISTORY_FILE
 from vaelib.units import squared_error_on_unit_range
 
@@ -157,11 +157,7 @@ def _entry(preset: presets.Preset, folder: Path, settings: Mapping[str, Any]) ->
         "threads": torch.get_num_threads(),
         "device": settings["device"],
     }
-    entry["versions"] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__.partition("+")[0],
-        "vaelib": __version__,
-    }
+    entry["versions"] = versions()
     return entry
 
 

@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import math
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -320,6 +321,15 @@ def _draw(
         drawn["manifold.png"] = figures.manifold(lambda z: evaluation.decode(model, z))
     for name, figure in drawn.items():
         save(figure, out / name)
+
+
+def versions() -> dict[str, str]:
+    """What computed a result: the versions that stand beside it in its file."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__.partition("+")[0],
+        "vaelib": __version__,
+    }
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,14 +4,13 @@ Pictures are distributions here, p(x | z), and their difference is a KL divergen
 length that no unit of z and no rotation of the latents can change.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
-from vaelib.divergences import bernoulli_kl
-from vaelib.models import VAE
+from vaelib.divergences import bernoulli_kl, diagonal_gaussian_kl
+from vaelib.models import VAE, eval_mode
 
 # Latents whose decoder is differentiated at a time.
 BATCH = 1000
@@ -129,7 +128,7 @@ def picture_kl(model: VAE, z: Tensor, other: Tensor) -> Tensor:
         q, p = model.decode(z), model.decode(other)
         if model.log_var is None:
             return bernoulli_kl(q, p)
-        return 0.5 * (q - p).square().sum(-1) * torch.exp(-model.log_var)
+        return diagonal_gaussian_kl(q, model.log_var, p, model.log_var)
 
 
 def lengths(model: VAE, path: Tensor) -> Tensor:
@@ -203,16 +202,10 @@ def even_steps(path: Tensor, lengths: Tensor, count: int) -> Tensor:
     return torch.lerp(path[after - 1], path[after], share[:, None])
 
 
-@contextmanager
-def _still(model: VAE) -> Iterator[None]:
-    """Switch to ``eval()`` mode and back; ValueError for a decoder whose variance moves with z."""
+def _still(model: VAE) -> AbstractContextManager[None]:
+    """``eval()`` mode for a while; ValueError for a decoder whose variance moves with z."""
     if model.pixel_variance:
         raise ValueError(
             "this decoder has a variance for each pixel, whose slope counts as well: not done here"
         )
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+    return eval_mode(model)
