@@ -294,8 +294,8 @@ def test_adagrad_takes_the_steps_of_its_formula_and_decay_pulls_by_half_the_squa
     shuffled = train[torch.randperm(60, generator=generator)].floats()
     weights = list(model.parameters())
     squares = [torch.zeros_like(weight) for weight in weights]
-    for x in shuffled.split(20):
-        noise = torch.randn(20, 2, generator=generator)
+    noises = torch.randn(60, 2, generator=generator)
+    for x, noise in zip(shuffled.split(20), noises.split(20), strict=True):
         mean, log_var = model.encode(x)
         terms = terms_of(model, x, mean, log_var, noise)
         gradients = torch.autograd.grad(-terms.elbo.mean(), weights)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,10 @@ class Images:
         """Images at a slice, a list or a tensor of positions; ``images[i : i + 1]`` for one."""
         return Images(self.pixels[index], self.labels[index])
 
+    def take(self, index: Tensor) -> "Images":
+        """Images at these positions, in their order; several times quicker than indexing with a tensor."""
+        return Images(self.pixels.index_select(0, index), self.labels.index_select(0, index))
+
     def floats(self) -> Tensor:
         r"""Grey values in [0, 1].
 
@@ -68,7 +72,7 @@ class Images:
         -------
         Tensor (N, 784), float32
         """
-        return self.pixels.to(torch.float32).div_(255)
+        return torch.div(self.pixels, 255)
 
     def framed(self, side: int) -> "Images":
         """Return the same images in the middle of paper of ``side`` pixels a side.
@@ -88,6 +92,19 @@ class Images:
     def to(self, device: torch.device | str) -> "Images":
         """Return the same images on another device."""
         return Images(self.pixels.to(device), self.labels.to(device))
+
+
+class Dataset(Protocol):
+    """What can be trained on: :class:`Images` in memory, or :class:`vaelib.shards.Shards` on disk."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    def take(self, index: Tensor) -> Images:
+        """Images at these positions, in their order."""
+
+    def to(self, device: torch.device) -> "Dataset":
+        """Bring to the device what is in memory."""
 
 
 def load_mnist(

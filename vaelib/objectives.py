@@ -113,10 +113,10 @@ def terms_of(model: VAE, x: Tensor, mean: Tensor, log_var: Tensor, noise: Tensor
     ----------
     Book: def-sgvb. Kingma and Welling (2014), equation (7).
     """
-    draws = noise.reshape(-1, *mean.shape)
+    draws = noise if noise.ndim > mean.ndim else noise[None]
     output = model.decode(reparameterize(mean, log_var, draws).flatten(0, 1))
     log_likelihood = model.log_likelihood(output, x.expand(len(draws), *x.shape).flatten(0, 1))
-    return ElboTerms(log_likelihood.view(len(draws), -1).mean(0), gaussian_kl(mean, log_var))
+    return ElboTerms(log_likelihood.view(len(draws), len(mean)).mean(0), gaussian_kl(mean, log_var))
 
 
 def floored_kl(mean: Tensor, log_var: Tensor, free_bits: float) -> Tensor:

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from matplotlib.figure import Figure
 
-from vaelib import __version__, data, evaluation, figures, snapshots
+from vaelib import __version__, data, evaluation, figures, parallel, snapshots
 from vaelib.checkpoints import load
-from vaelib.data import Images
+from vaelib.data import Dataset, Images
 from vaelib.devices import pick_device
 from vaelib.errors import CheckpointError, SettingsError, VaelibError
 from vaelib.figures.saving import save
@@ -29,6 +29,7 @@ from vaelib.history import Epoch
 from vaelib.models import VAE, conv_vae, mlp_vae
 from vaelib.objectives import ElboTerms
 from vaelib.settings import Recipe
+from vaelib.shards import Shards
 from vaelib.training import BEST_FILE, CHECKPOINT_FILE, fit
 from vaelib.units import sigma_of_weight
 
@@ -45,7 +46,7 @@ class Prepared(NamedTuple):
     """All that ``fit`` wants, and the images that are reported on."""
 
     model: VAE
-    train: Images
+    train: Dataset
     held_out: Images
     test: Images
     held_out_name: str
@@ -79,6 +80,8 @@ def prepare(settings: Mapping[str, Any]) -> Prepared:
             "--patience would choose the epoch on the test set: hold images out with --validation, or say "
             "--select-on test and report it"
         )
+    if settings["shards"] and (settings["validation"] or settings["mixed"]):
+        raise SettingsError("--shards are all trained on: give --validation 0, and not --mixed")
     images, test = data.load(settings["dataset"], folder=settings["folder"])
     if not settings["mixed"] and settings["validation"] >= len(images):
         raise SettingsError(f"--validation {settings['validation']} leaves none of {len(images)} to train on")
@@ -86,6 +89,11 @@ def prepare(settings: Mapping[str, Any]) -> Prepared:
         images, test, validation=settings["validation"], mixed=settings["mixed"], seed=recipe.seed
     )
     parts = data.Parts(*(part.framed(settings["side"]) for part in parts))
+    train: Dataset = parts.train
+    if settings["shards"]:
+        train = shards = Shards(Path(settings["shards"]))
+        if shards.data_dim != settings["side"] ** 2:
+            raise SettingsError(f"--shards are of {shards.data_dim} pixels, --side says {settings['side']}²")
     held_out, held_out_name = parts.test, "test"
     if settings["validation"]:
         held_out, held_out_name = parts.validation, "validation"
@@ -93,7 +101,7 @@ def prepare(settings: Mapping[str, Any]) -> Prepared:
             held_out = held_out[: len(held_out) // recipe.batch_size * recipe.batch_size]
     return Prepared(
         _model(settings, recipe.seed).to(pick_device(settings["device"])),
-        parts.train,
+        train,
         held_out,
         parts.test,
         held_out_name,
@@ -135,11 +143,39 @@ def execute(
     progress : bool
         A bar on standard error; without one a line for each epoch.
 
+    Under ``torchrun`` the processes train together; the first one does all else, the others return nothing.
+
     Raises
     ------
     VaelibError
         If the settings contradict each other, or the training fails.
     """
+    with parallel.joined() as world:
+        return _execute(settings, out, resume, progress) if world.leads else _follow(settings, out, resume)
+
+
+def _follow(settings: Mapping[str, Any], out: Path, resume: bool) -> dict[str, Any]:
+    """Take this process's part in the training that another one leads; there is nothing to return."""
+    ready = prepare(settings)
+    fit(
+        ready.model,
+        ready.train,
+        ready.recipe,
+        held_out=ready.held_out,
+        keep_best=ready.selecting,
+        folder=out,
+        resume=_resuming(out, resume),
+        progress=False,
+    )
+    return {}
+
+
+def _resuming(out: Path, resume: bool) -> bool:
+    """Whether there is something to go on from: no epoch may have been finished before."""
+    return resume and (out / CHECKPOINT_FILE).exists()
+
+
+def _execute(settings: Mapping[str, Any], out: Path, resume: bool, progress: bool) -> dict[str, Any]:
     ready = prepare(settings)
     model, recipe, device = ready.model, ready.recipe, next(ready.model.parameters()).device
     out.mkdir(parents=True, exist_ok=True)
@@ -147,7 +183,7 @@ def execute(
         write_json(out / CONFIG_FILE, {"vaelib": __version__, **settings})
     with ExitStack() as stack:
         stack.enter_context(_logged(out / LOG_FILE, quiet=progress))
-        resuming = resume and (out / CHECKPOINT_FILE).exists()
+        resuming = _resuming(out, resume)
         if resume and not resuming:
             log.info("no epoch was finished before: starting at the first")
         if settings["select_on"] == "test":

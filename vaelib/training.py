@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,18 +12,30 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vaelib import checkpoints
-from vaelib.data import Images
+from vaelib.data import Dataset, Images
 from vaelib.errors import CheckpointError, TrainingError
-from vaelib.evaluation import evaluate
+from vaelib.evaluation import Evaluation, evaluate
 from vaelib.files import write_atomically
 from vaelib.history import Epoch, history_csv
 from vaelib.models import VAE
-from vaelib.objectives import ElboTerms, floored_kl, terms_of
+from vaelib.objectives import ElboTerms
+from vaelib.parallel import World, world
 from vaelib.settings import Recipe
+from vaelib.steps import (
+    Step,
+    drop_vanishing_moments,
+    optimizer_for,
+    products_in,
+    set_learning_rate,
+    step_for,
+)
 
 BEST_FILE = "best.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 HISTORY_FILE = "history.csv"
+
+# Images that are gathered and made into numbers at once, and the most steps that they may last.
+_GATHERED, _MOST_STEPS = 4096, 256
 
 
 def learning_rate_at(step: float, total: float, warmup: float, recipe: Recipe) -> float:
@@ -72,21 +84,9 @@ def beta_at(step: float, warmup: float, recipe: Recipe) -> float:
     return recipe.beta * (min(1.0, step / warmup) if warmup > 0 else 1.0)
 
 
-def optimizer_for(model: VAE, recipe: Recipe) -> torch.optim.Optimizer:
-    """Make the optimiser that a recipe names, fused where PyTorch can."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    fused = trained[0].device.type != "mps"
-    if recipe.optimizer == "adagrad":
-        return torch.optim.Adagrad(
-            trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
-        )
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
-
-
 def fit(
     model: VAE,
-    train: Images,
+    train: Dataset,
     recipe: Recipe | None = None,
     *,
     held_out: Images | None = None,
@@ -109,11 +109,17 @@ def fit(
     ``recipe.drop_last``, is left out. The same
     model, images, recipe and device give the same weights, to the bit on a CPU with as many threads.
 
+    Within a process group (``torchrun``; :func:`vaelib.parallel.joined`) each process takes its rows of every
+    batch, and all together take the steps that one would, up to the rounding of sums. The first one measures,
+    writes and calls ``on_epoch`` and ``before_saving``, and ``on_step`` with its own rows. ``folder`` must be
+    one that all can read.
+
     Parameters
     ----------
     model : VAE
         Trained on the device where its parameters are.
-    train : Images
+    train : Images or Shards
+        In memory, or read from disk as they are needed.
     recipe : Recipe, optional
         The default one if not given.
     held_out : Images, optional
@@ -182,23 +188,26 @@ def fit(
             f"a batch of {recipe.batch_size} is more than the {len(train)} training images, and drop_last "
             "leaves out what is smaller: lower batch_size"
         )
+    everyone = world()
+    step = step_for(model, recipe, optimizer, everyone)
     seen = min(len(train), steps * recipe.batch_size)
     bar = tqdm(
         total=recipe.epochs * seen,
         initial=len(history) * seen,
         unit="img",
         unit_scale=True,
-        disable=not progress,
+        disable=not (progress and everyone.leads),
     )
+    loop = _Loop(step, train, recipe, optimizer, generator, model.latent_dim, steps, bar, everyone)
     with bar:
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             if recipe.patience is not None and len(history) - best.epoch >= recipe.patience:
                 break
             bar.set_description(f"epoch {epoch}/{recipe.epochs}", refresh=False)
             start = time.perf_counter()
-            log_likelihood, kl = _train_epoch(
-                model, train, recipe, optimizer, generator, epoch, steps, bar, on_step
-            )
+            model.train()
+            with products_in(recipe.precision, model):
+                log_likelihood, kl = _train_epoch(loop, epoch, on_step if everyone.leads else None)
             seconds = time.perf_counter() - start
             # An infinite KL term that nobody pays for is a plain autoencoder's.
             if not math.isfinite(log_likelihood - kl if recipe.beta else log_likelihood):
@@ -207,11 +216,7 @@ def fit(
                     f"(it was {recipe.learning_rate:g}) or lengthen the warm-up; a posterior that is a point "
                     "needs a KL weight of 0"
                 )
-            measured = None
-            if held_out is not None:
-                # The same noise after every epoch, so that epochs differ by their weights alone.
-                fixed = torch.Generator(device).manual_seed(recipe.seed)
-                measured = evaluate(model, held_out, generator=fixed)
+            measured = _measured(model, held_out, recipe, everyone) if held_out is not None else None
             history.append(
                 Epoch(
                     epoch=epoch,
@@ -221,7 +226,7 @@ def fit(
                     held_out_elbo=measured.elbo if measured else None,
                     held_out_distortion=measured.distortion if measured else None,
                     held_out_rate=measured.rate if measured else None,
-                    learning_rate=optimizer.param_groups[0]["lr"],
+                    learning_rate=float(optimizer.param_groups[0]["lr"]),
                     seconds=seconds,
                 )
             )
@@ -229,11 +234,13 @@ def fit(
                 objective = measured.weighted(recipe.beta)
                 if objective > best.objective:
                     best = _Best.of(model, epoch=epoch, objective=objective)
+            bar.set_postfix_str(f"ELBO {measured.elbo if measured else log_likelihood - kl:.2f} nats")
+            if not everyone.leads:
+                continue
             if before_saving is not None:
                 before_saving(list(history))
             if folder is not None:
                 _store(folder, model, optimizer, generator, run, history, best)
-            bar.set_postfix_str(f"ELBO {measured.elbo if measured else log_likelihood - kl:.2f} nats")
             if on_epoch is not None:
                 on_epoch(history[-1])
     if recipe.patience is not None:
@@ -242,48 +249,70 @@ def fit(
     return history
 
 
+class _Loop(NamedTuple):
+    """What stays the same from epoch to epoch."""
+
+    step: Step
+    train: Dataset
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    latent_dim: int
+    steps: int
+    bar: "tqdm[Any]"
+    world: World
+
+
 def _train_epoch(
-    model: VAE,
-    train: Images,
-    recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    epoch: int,
-    steps: int,
-    bar: "tqdm[Any]",
-    on_step: Callable[[int, int, ElboTerms], None] | None,
+    loop: _Loop, epoch: int, on_step: Callable[[int, int, ElboTerms], None] | None
 ) -> tuple[float, float]:
     """Run one epoch; the mean log-likelihood and KL over its images, as they were met."""
-    model.train()
-    device = train.pixels.device
-    shuffled = train[torch.randperm(len(train), generator=generator, device=device)]
-    sums, seen = [], 0
-    for step in range(1, steps + 1):
-        now = (epoch - 1) * steps + step
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(now, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe)
+    recipe, steps, generator = loop.recipe, loop.steps, loop.generator
+    device = generator.device
+    order = torch.randperm(len(loop.train), generator=generator, device=device)
+    batches = torch.split(order, recipe.batch_size)[:steps]
+    seen = sum(map(len, batches))
+    noises = torch.split(
+        torch.randn(seen, loop.latent_dim, generator=generator, device=device), recipe.batch_size
+    )
+    log_likelihoods, kls = [], []
+    for number, (x, noise) in enumerate(zip(_gathered(loop, batches), noises, strict=True), start=1):
+        images = len(noise)
+        now = (epoch - 1) * steps + number
+        rate = learning_rate_at(now, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe)
+        set_learning_rate(loop.optimizer, rate)
         beta = beta_at(now, recipe.beta_warmup_epochs * steps, recipe)
-        x = shuffled[(step - 1) * recipe.batch_size : step * recipe.batch_size].floats()
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            mean, log_var = model.encode(x)
-            noise = torch.randn(mean.shape, generator=generator, device=device)
-            terms = terms_of(model, x, mean, log_var, noise)
-        priced = terms
-        if recipe.free_bits > 0:
-            priced = terms._replace(kl=floored_kl(mean, log_var, recipe.free_bits))
-        loss = -priced.weighted(beta).mean()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        terms = loop.step(x, loop.world.share(noise), beta, images)
         # Kept on the device: reading a number after each step would make a GPU wait for it.
-        terms = ElboTerms(*(term.detach() for term in terms))
-        sums.append(torch.stack([term.sum() for term in terms]))
-        seen += len(x)
-        bar.update(len(x))
+        log_likelihoods.append(terms.log_likelihood)
+        kls.append(terms.kl)
+        loop.bar.update(images)
         if on_step is not None:
-            on_step(epoch, step, terms)
-    log_likelihood, kl = (torch.stack(sums).cpu().double().sum(0) / seen).tolist()
+            on_step(epoch, number, terms)
+    sums = torch.stack([torch.cat(each).sum(dtype=torch.float64) for each in (log_likelihoods, kls)])
+    log_likelihood, kl = (loop.world.total(sums) / seen).tolist()
     return log_likelihood, kl
+
+
+def _gathered(loop: _Loop, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    """A process's rows of each batch, (B, D) on [0, 1], gathered for some steps at a time."""
+    at_once = min(_MOST_STEPS, max(1, _GATHERED // loop.recipe.batch_size))
+    for first in range(0, len(batches), at_once):
+        drop_vanishing_moments(loop.optimizer)
+        shares = [loop.world.share(batch) for batch in batches[first : first + at_once]]
+        pixels = loop.train.take(torch.cat(shares)).to(loop.generator.device).floats()
+        yield from torch.split(pixels, [len(share) for share in shares])
+
+
+def _measured(model: VAE, images: Images, recipe: Recipe, everyone: World) -> Evaluation:
+    """What the first process measures; all stop, and keep weights, by the same numbers."""
+    found = None
+    if everyone.leads:
+        # The same noise after every epoch, so that epochs differ by their weights alone.
+        fixed = torch.Generator(next(model.parameters()).device).manual_seed(recipe.seed)
+        found = evaluate(model, images, generator=fixed)
+    numbers = everyone.agreed(found, len(Evaluation._fields), next(model.parameters()).device)
+    return Evaluation._make(numbers)._replace(images=len(images))
 
 
 class _Best(NamedTuple):

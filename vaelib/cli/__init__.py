@@ -78,5 +78,6 @@ for _command in (
     looking.sample,
     looking.animate,
     measuring.data,
+    measuring.shard,
 ):
     cli.add_command(_command)

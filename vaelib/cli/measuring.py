@@ -53,6 +53,32 @@ def data(dataset: str, folder: Path | None, repair: bool) -> None:
         click.echo(served.folder / name)
 
 
+# --- shard ----------------------------------------------------------------------------------------------
+
+
+@click.command(epilog=examples("vaelib shard big --copies 10", "vaelib train --shards big --validation 0"))
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@data_options
+@click.option(
+    "--copies", type=click.IntRange(1, 25), default=1, show_default=True,
+    help="Write the training images so many times, each copy moved by up to two pixels in its own way.",
+)  # fmt: skip
+@click.option(
+    "--side", type=click.IntRange(28), default=28, show_default=True,
+    help="Lay them in the middle of paper of so many pixels a side.",
+)  # fmt: skip
+def shard(out: Path, dataset: str, folder: Path | None, copies: int, side: int) -> None:
+    """Write training images into files in OUT that training reads as it needs them.
+
+    For sets that are larger than memory. A shard is a copy; the file shards.json is written last.
+    """
+    from vaelib import data, shards
+
+    train = data.load(dataset, folder=folder)[0].framed(side)
+    written = shards.write(out, (shards.shifted(train, copy) for copy in bar("copy")(range(copies))))
+    click.echo(f"{len(written)} images in {out}")
+
+
 # --- evaluate -------------------------------------------------------------------------------------------
 
 

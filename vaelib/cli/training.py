@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -37,6 +38,10 @@ from vaelib.settings import (
 CONFIG_FILE = "config.json"
 # Of the command, not of the run: no preset or file may choose them.
 _NOT_SETTINGS = {"out", "resume", "preset", "config"}
+
+# What `torchrun` tells the processes that it starts: the first one leads, and after a failure it starts anew.
+_LEADS = os.environ.get("RANK", "0") == "0"
+_RESTARTED = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def _or_none(kind: click.ParamType[Any]) -> Callable[[Any], Any]:
@@ -121,6 +126,11 @@ _settings = options(
         help="Words to find the run by, kept in its config.json; may be repeated.  [default: none]",
     ),
     data_options,
+    click.option(
+        "--shards", type=click.Path(file_okay=False), default=None,
+        help="Train on the images that `vaelib shard` wrote in this folder, read as they are needed; the "
+        "test set stays that of --dataset.  [default: the data set's own]",
+    ),
     _setting(
         "--validation", type=click.IntRange(0), default=5000,
         help="Training images to hold out for the curves and for choosing the best epoch. With 0 all are "
@@ -256,12 +266,20 @@ def train(
     Every epoch replaces the checkpoint in one step, so a run may be interrupted at any time and continued
     to the same result with --resume. model.safetensors has the last weights (with --patience the best),
     best.safetensors those that did best on the held-out images.
-    """
+
+    Several processes, on one machine or many, take the same steps together:
+
+    \b
+      torchrun --nproc-per-node 2 -m vaelib train --out RUN
+
+    If one of them fails, all end; go on with --resume and as many as you like.
+    """  # noqa: D301 (click reads the \\b)
     del config  # has spoken through the defaults
     out = out or Path("runs") / (settings["preset"] or "mlp")
+    resume = resume or (_RESTARTED and (out / CONFIG_FILE).exists())
     if resume:
         settings = _saved_settings(context, out, settings)
-    elif (out / CONFIG_FILE).exists():
+    elif _LEADS and (out / CONFIG_FILE).exists():
         raise click.UsageError(
             f"{out} already holds a run: continue it with --resume, or choose another --out"
         )
@@ -275,6 +293,8 @@ def train(
     except KeyboardInterrupt:
         click.echo(f"vaelib: interrupted; go on with `vaelib train --out {out} --resume`", err=True)
         sys.exit(130)
+    if not _LEADS:
+        return
     elbo, spread = metrics["elbo"], metrics["standard_error"]
     bound = f"{elbo:.2f} ± {spread:.2f} nats" if math.isfinite(elbo) else "none, since q is a point"
     click.echo(

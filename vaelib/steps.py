@@ -1,0 +1,250 @@
+"""One step of training: from a batch and its noise to moved weights, on whatever there is to compute with."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.adam import adam
+
+from vaelib import handwritten
+from vaelib.errors import TrainingError
+from vaelib.models import VAE
+from vaelib.objectives import ElboTerms, floored_kl, terms_of
+from vaelib.parallel import World
+from vaelib.settings import Precision, Recipe
+
+# From images and noise, the KL term's weight and the number of images in the whole batch, to the terms.
+Step = Callable[[Tensor, Tensor, float, int], ElboTerms]
+# From a function, to what carries it out again and the tensors in which it leaves its result.
+Record = Callable[[Callable[[], ElboTerms]], tuple[Callable[[], Any], ElboTerms]]
+
+# Adam's averages of gradients and of their squares that are smaller move no weight, which 1e-8 in the
+# denominator sees to; below 1e-38 a CPU takes some hundred times as long for them.
+_VANISHING = {"exp_avg": 1e-20, "exp_avg_sq": 1e-30}
+
+# Steps that are taken one by one before one is recorded: libraries set themselves up in the first.
+_WARM_UP = 3
+
+
+def optimizer_for(model: VAE, recipe: Recipe) -> torch.optim.Optimizer:
+    """Make the optimiser that a recipe names, fused where PyTorch can."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    device = trained[0].device
+    fused = device.type != "mps"
+    if recipe.optimizer == "adagrad":
+        return torch.optim.Adagrad(
+            trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+        )
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    recorded = device.type == "cuda"  # what a graph reads must lie on the device
+    return kind(
+        trained,
+        lr=torch.tensor(recipe.learning_rate, device=device) if recorded else recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=fused,
+        capturable=recorded,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the step size of all parameters, in its place where it lies on the device."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def drop_vanishing_moments(optimizer: torch.optim.Optimizer) -> None:
+    r"""Set averages of Adam's to 0 that are too small to move a weight.
+
+    .. math::
+
+        |m| < 10^{-20} \;\Rightarrow\; \eta \frac{|m|}{\sqrt{v} + 10^{-8}} < 10^{-12} \, \eta
+
+    The weights of a pixel that is always black, or of a unit that is never on, have averages that only decay,
+    until they are denormal numbers.
+    """
+    for state in optimizer.state.values():
+        for name, least in _VANISHING.items():
+            if name in state:
+                state[name].copy_(F.hardshrink(state[name], least))
+
+
+@contextmanager
+def products_in(precision: Precision, model: VAE) -> Iterator[None]:
+    """Compute products in this precision.
+
+    On a CPU, factors of matrix products are rounded on their way in, and the sums come back in 32 bits; where
+    the processor has no instructions for that, nothing changes. Convolutions, and all on a GPU, are left to
+    autocast, which rounds the sums as well.
+    """
+    device = next(model.parameters()).device.type
+    convolves = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in model.modules())
+    if precision == "fp32":
+        yield
+    elif device != "cpu" or convolves:
+        with torch.autocast(device, torch.bfloat16):
+            yield
+    else:
+        setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        before = setting.fp32_precision
+        setting.fp32_precision = "bf16"
+        try:
+            yield
+        finally:
+            setting.fp32_precision = before
+
+
+class _Objective(nn.Module):
+    """The loss of one process's rows of a batch, as a module, since that is what processes can share."""
+
+    def __init__(self, model: VAE, recipe: Recipe, processes: int) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.processes = processes
+
+    def forward(self, x: Tensor, noise: Tensor, beta: float, images: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, log-likelihoods and KL terms."""
+        mean, log_var = self.model.encode(x)
+        terms = terms_of(self.model, x, mean, log_var, noise)
+        priced = terms
+        if self.recipe.free_bits > 0:
+            priced = terms._replace(kl=floored_kl(mean, log_var, self.recipe.free_bits))
+        # DistributedDataParallel takes the mean of the processes' gradients, and the loss is one over images.
+        loss = -priced.weighted(beta).sum() * (self.processes / images)
+        return loss, terms.log_likelihood, terms.kl
+
+
+def step_for(model: VAE, recipe: Recipe, optimizer: torch.optim.Optimizer, world: World) -> Step:
+    """Choose how a step is taken.
+
+    An MLP's gradient is written out; any other is autograd's. Several processes add up theirs. On a CUDA GPU
+    steps of one process are recorded once and replayed.
+
+    Raises
+    ------
+    TrainingError
+        If several processes would each normalise over their own rows of a batch.
+    """
+    device = next(model.parameters()).device
+    plain = device.type == "cpu" or recipe.precision == "fp32"  # autocast is autograd's
+    update: Callable[[], Any] = optimizer.step
+    if world.size == 1 and plain and recipe.free_bits == 0 and handwritten.applies_to(model):
+        gradient: Step = handwritten.Backward(model)
+        if isinstance(optimizer, torch.optim.Adam):
+            update = _adam(optimizer)
+    else:
+        gradient = _autograd(model, recipe, world)
+
+    def step(x: Tensor, noise: Tensor, beta: float, images: int) -> ElboTerms:
+        terms = gradient(x, noise, beta, images)
+        update()
+        return terms
+
+    if device.type == "cuda" and world.size == 1 and recipe.optimizer != "adagrad":
+        return Replayed(step, _cuda_graph)
+    return step
+
+
+def _adam(optimizer: torch.optim.Adam) -> Callable[[], None]:
+    """Do what ``optimizer.step()`` does where gradients keep their places, and list them once."""
+    (group,) = optimizer.param_groups
+    parameters: list[Tensor] = group["params"]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    states: dict[str, list[Tensor]] = {}
+
+    @torch.no_grad()
+    def update() -> None:
+        if not states:
+            optimizer.step()  # makes the states, where none were loaded
+            for name in ("exp_avg", "exp_avg_sq", "step"):
+                states[name] = [optimizer.state[parameter][name] for parameter in parameters]
+            return
+        adam(
+            parameters,
+            gradients,
+            states["exp_avg"],
+            states["exp_avg_sq"],
+            [],
+            states["step"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            decoupled_weight_decay=group["decoupled_weight_decay"],
+            **{name: group[name] for name in ("fused", "capturable", "amsgrad", "maximize")},
+            **{name: group[name] for name in ("lr", "weight_decay", "eps")},
+        )
+
+    return update
+
+
+def _autograd(model: VAE, recipe: Recipe, world: World) -> Step:
+    objective: nn.Module = _Objective(model, recipe, world.size)
+    if world.size > 1:
+        if next(model.parameters()).device.type == "cuda":
+            objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)  # type: ignore[no-untyped-call]
+        elif any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()):
+            raise TrainingError(
+                "PyTorch normalises a batch over several processes on GPUs alone: train on GPUs, in one "
+                "process, or with --no-batch-norm"
+            )
+        objective = DistributedDataParallel(objective)
+    parameters = list(model.parameters())
+
+    def gradient(x: Tensor, noise: Tensor, beta: float, images: int) -> ElboTerms:
+        loss, log_likelihood, kl = objective(x, noise, beta, images)
+        for parameter in parameters:
+            parameter.grad = None
+        loss.backward()
+        return ElboTerms(log_likelihood.detach(), kl.detach())
+
+    return gradient
+
+
+class Replayed:
+    """A step that is recorded once it repeats, and then replayed: a GPU is told a step's work in one call.
+
+    Parameters
+    ----------
+    step : Step
+        All of its work must be on the device.
+    record : callable
+        Given a function, what carries out again all that it would do, and what it gives: tensors that every
+        replay overwrites. It does not carry it out yet.
+    """
+
+    def __init__(self, step: Step, record: Record) -> None:
+        self._step, self._record = step, record
+        self._last: Any = None
+        self._times = 0
+        self._recorded: Any = None
+
+    def __call__(self, x: Tensor, noise: Tensor, beta: float, images: int) -> ElboTerms:
+        """Take the step; one that is not like the recorded one, as an epoch's last, by itself."""
+        kind = (x.shape, beta, images)
+        if kind != self._recorded:
+            self._times = self._times + 1 if kind == self._last else 1
+            self._last = kind
+            if self._times <= _WARM_UP:
+                return self._step(x, noise, beta, images)
+            self._x, self._noise = x.clone(), noise.clone()
+            self._replay, self._terms = self._record(lambda: self._step(self._x, self._noise, beta, images))
+            self._recorded = kind
+        self._x.copy_(x)
+        self._noise.copy_(noise)
+        self._replay()
+        return ElboTerms(*(term.clone() for term in self._terms))
+
+
+def _cuda_graph(function: Callable[[], ElboTerms]) -> tuple[Callable[[], None], ElboTerms]:
+    """Record what a function does on the GPU, without doing it."""
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        terms = function()
+    return graph.replay, terms
