@@ -72,7 +72,7 @@ class Images:
         -------
         Tensor (N, 784), float32
         """
-        return torch.div(self.pixels, 255)
+        return self.pixels.to(torch.float32).div_(255)
 
     def framed(self, side: int) -> "Images":
         """Return the same images in the middle of paper of ``side`` pixels a side.

@@ -25,22 +25,19 @@ def applies_to(model: VAE) -> bool:
     )
 
 
-class _Room(NamedTuple):
+class _Room:
     """Where the numbers of a batch go, step after step: fresh memory would cost as much as what fills it."""
 
-    h1: Tensor
-    h2: Tensor
-    logits: Tensor
-    softplus: Tensor
-    of_logits: Tensor
-    of_a2: Tensor
-    of_a1: Tensor
+    def __init__(self, x: Tensor, hidden: int, latents: int) -> None:
+        def empty(width: int) -> Tensor:
+            return x.new_empty(len(x), width)
 
-    @classmethod
-    def of(cls, x: Tensor, hidden: int) -> "_Room":
-        wide, narrow = x.shape[1], hidden
-        widths = (narrow, narrow, wide, wide, wide, narrow, narrow)
-        return cls(*(x.new_empty(len(x), width) for width in widths))
+        self.h1, self.h2, self.of_a1, self.of_a2 = (empty(hidden) for _ in range(4))
+        self.logits, self.of_logits, self.by_pixel = (empty(x.shape[1]) for _ in range(3))
+        self.o, self.of_o = empty(2 * latents), empty(2 * latents)
+        self.mean, self.log_var = self.o.chunk(2, dim=-1)
+        self.of_mean, self.of_log_var = self.of_o.chunk(2, dim=-1)
+        self.ones = x.new_ones(len(x))
 
 
 class _Layer(NamedTuple):
@@ -109,30 +106,34 @@ class Backward:
     def __call__(self, x: Tensor, noise: Tensor, beta: float, images: int) -> ElboTerms:
         """Take images (B, D) and noise (B, J), and the number N of images that the loss is a mean over."""
         one, two, three, four = self._layers
-        room = self._rooms.get(len(x)) or self._rooms.setdefault(len(x), _Room.of(x, len(one.bias)))
+        room = self._rooms.get(len(x))
+        if room is None:
+            room = self._rooms[len(x)] = _Room(x, len(one.bias), noise.shape[1])
+        mean, log_var, of_o = room.mean, room.log_var, room.of_o
 
         h1 = self._f(torch.addmm(one.bias, x, one.transposed, out=room.h1))
-        mean, log_var = torch.addmm(two.bias, h1, two.transposed).chunk(2, dim=-1)
+        torch.addmm(two.bias, h1, two.transposed, out=room.o)
         sigma = torch.exp(0.5 * log_var)
         z = torch.addcmul(mean, sigma, noise)
         h2 = self._f(torch.addmm(three.bias, z, three.transposed, out=room.h2))
         logits = torch.addmm(four.bias, h2, four.transposed, out=room.logits)
-        softplus = torch.ops.aten.softplus.out(logits, out=room.softplus)
-        log_likelihood = torch.linalg.vecdot(x, logits) - softplus.sum(-1)
+        by_pixel = torch.ops.aten.softplus.out(logits, out=room.by_pixel).addcmul_(x, logits, value=-1)
         excess = torch.expm1(log_var)  # sigma^2 - 1
-        kl = 0.5 * (mean.square() + excess - log_var).sum(-1)
+        terms = ElboTerms(
+            log_likelihood=by_pixel.sum(-1).neg_(),
+            kl=torch.addcmul(excess, mean, mean).sub_(log_var).sum(-1).mul_(0.5),
+        )
 
         of_logits = torch.sigmoid(logits, out=room.of_logits).sub_(x)
         of_a2 = self._df(torch.mm(of_logits, four.weight, out=room.of_a2), h2)
         of_z = torch.mm(of_a2, three.weight)
-        of_mean = torch.add(of_z, mean, alpha=beta)
-        of_log_var = of_z.mul_(sigma).mul_(noise).add_(excess, alpha=beta).mul_(0.5)
-        of_o = torch.cat([of_mean, of_log_var], dim=-1)
+        torch.add(of_z, mean, alpha=beta, out=room.of_mean)
+        torch.mul(of_z.mul_(sigma).mul_(noise).add_(excess, alpha=beta), 0.5, out=room.of_log_var)
         of_a1 = self._df(torch.mm(of_o, two.weight, out=room.of_a1), h1)
         for layer, out, into in ((four, of_logits, h2), (three, of_a2, z), (two, of_o, h1), (one, of_a1, x)):
             torch.addmm(layer.of_weight, out.T, into, beta=0, alpha=1 / images, out=layer.of_weight)
-            torch.sum(out, 0, out=layer.of_bias).div_(images)
-        return ElboTerms(log_likelihood, kl)
+            torch.addmv(layer.of_bias, out.T, room.ones, beta=0, alpha=1 / images, out=layer.of_bias)
+        return terms
 
 
 def _relu_backward(after: Tensor, h: Tensor) -> Tensor:

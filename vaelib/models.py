@@ -254,6 +254,37 @@ def mlp_vae(
     )
 
 
+def start_at_mean(model: VAE, mean: Tensor) -> None:
+    r"""Let an MLP decoder begin with the mean image, whatever z: the bias of its last layer, in place.
+
+    .. math::
+
+        b_d = \log \frac{\bar x_d}{1 - \bar x_d}
+        \quad \text{(Bernoulli)}, \qquad b_d = \bar x_d \quad \text{(normal)}
+
+    Parameters
+    ----------
+    model : VAE
+        With an MLP decoder.
+    mean : Tensor, shape (D,)
+        :math:`\bar x`, the mean training image, on [0, 1]. For a Bernoulli decoder it is kept half a grey
+        level from 0 and 1, where the logarithm is infinite.
+
+    Raises
+    ------
+    ValueError
+        If the model has no MLP decoder, or the mean is of another size.
+    """
+    if not isinstance(model.decoder, MLPDecoder):
+        raise ValueError("only an MLP decoder can start at the mean image")
+    bias = model.decoder.output.bias
+    if mean.shape != (model.settings["data_dim"],):
+        raise ValueError(f"the mean has shape {tuple(mean.shape)}: an image has {model.settings['data_dim']}")
+    with torch.no_grad():
+        start = torch.logit(mean, eps=0.5 / 255) if model.likelihood == "bernoulli" else mean
+        bias[: len(mean)].copy_(start)
+
+
 def conv_vae(
     *,
     data_dim: int = 1024,

@@ -26,7 +26,7 @@ from vaelib.errors import CheckpointError, SettingsError, VaelibError
 from vaelib.figures.saving import save
 from vaelib.files import write_atomically
 from vaelib.history import Epoch
-from vaelib.models import VAE, conv_vae, mlp_vae
+from vaelib.models import VAE, conv_vae, mlp_vae, start_at_mean
 from vaelib.objectives import ElboTerms
 from vaelib.settings import Recipe
 from vaelib.shards import Shards
@@ -99,8 +99,14 @@ def prepare(settings: Mapping[str, Any]) -> Prepared:
         held_out, held_out_name = parts.validation, "validation"
         if recipe.drop_last:
             held_out = held_out[: len(held_out) // recipe.batch_size * recipe.batch_size]
+    model = _model(settings, recipe.seed)
+    if settings["mean_start"]:
+        try:
+            start_at_mean(model, parts.train.pixels.double().mean(0).float() / 255)
+        except ValueError as error:
+            raise SettingsError(f"--mean-start: {error}") from error
     return Prepared(
-        _model(settings, recipe.seed).to(pick_device(settings["device"])),
+        model.to(pick_device(settings["device"])),
         train,
         held_out,
         parts.test,

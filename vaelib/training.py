@@ -34,8 +34,10 @@ BEST_FILE = "best.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 HISTORY_FILE = "history.csv"
 
-# Images that are gathered and made into numbers at once, and the most steps that they may last.
-_GATHERED, _MOST_STEPS = 4096, 256
+# Images that are gathered and made into numbers at once: few enough to stay in a cache.
+_GATHERED = 1024
+# Steps between two looks for moments that vanish: what is not yet small takes longer to become denormal.
+_LOOK_EVERY = 256
 
 
 def learning_rate_at(step: float, total: float, warmup: float, recipe: Recipe) -> float:
@@ -279,6 +281,8 @@ def _train_epoch(
     for number, (x, noise) in enumerate(zip(_gathered(loop, batches), noises, strict=True), start=1):
         images = len(noise)
         now = (epoch - 1) * steps + number
+        if now % _LOOK_EVERY == 0:
+            drop_vanishing_moments(loop.optimizer)
         rate = learning_rate_at(now, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe)
         set_learning_rate(loop.optimizer, rate)
         beta = beta_at(now, recipe.beta_warmup_epochs * steps, recipe)
@@ -296,9 +300,8 @@ def _train_epoch(
 
 def _gathered(loop: _Loop, batches: Sequence[Tensor]) -> Iterator[Tensor]:
     """A process's rows of each batch, (B, D) on [0, 1], gathered for some steps at a time."""
-    at_once = min(_MOST_STEPS, max(1, _GATHERED // loop.recipe.batch_size))
+    at_once = max(1, _GATHERED // loop.recipe.batch_size)
     for first in range(0, len(batches), at_once):
-        drop_vanishing_moments(loop.optimizer)
         shares = [loop.world.share(batch) for batch in batches[first : first + at_once]]
         pixels = loop.train.take(torch.cat(shares)).to(loop.generator.device).floats()
         yield from torch.split(pixels, [len(share) for share in shares])

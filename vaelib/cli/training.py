@@ -167,6 +167,10 @@ _settings = options(
         "  [default: PyTorch's start]",
     ),
     _setting(
+        "--mean-start/--no-mean-start", default=False,
+        help="Let an MLP decoder begin with the mean training image, whatever z.",
+    ),
+    _setting(
         "--encoder-channels", type=_widths, default=[32, 64, 64, 64],
         help="Widths of the encoder's convolutions, each of which halves the side.",
     ),
@@ -307,7 +311,15 @@ def train(
 def _refuse_unused(context: click.Context, settings: Mapping[str, Any]) -> None:
     """Refuse a flag that the architecture would ignore."""
     theirs = {
-        "mlp": ("hidden_dim", "activation", "latent_gain", "init_std", "posterior", "pixel_variance"),
+        "mlp": (
+            "hidden_dim",
+            "activation",
+            "latent_gain",
+            "init_std",
+            "mean_start",
+            "posterior",
+            "pixel_variance",
+        ),
         "conv": ("encoder_channels", "decoder_channels", "batch_norm", "head"),
     }
     for architecture, names in theirs.items():
