@@ -112,7 +112,7 @@ def plain() -> Epoch:
     return epoch
 
 
-def loader() -> Epoch:
+def loader(network: Any = None) -> Epoch:
     """A ``DataLoader`` that makes a PIL image and a tensor of each digit, as pytorch/examples does."""
     import torch
     from torchvision import datasets, transforms
@@ -122,7 +122,7 @@ def loader() -> Epoch:
     root = fetch("mnist", progress=False).folder.parent.parent
     digits = datasets.MNIST(str(root), train=True, transform=transforms.ToTensor())
     batches = torch.utils.data.DataLoader(digits, batch_size=BATCH, shuffle=True)
-    network = _network()
+    network = network or _network()
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
 
     def epoch() -> None:
@@ -284,6 +284,25 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 
 
+def until(bound: float) -> None:
+    """Train the ``DataLoader`` loop by its own schedule until its test ELBO reaches a bound; say how long."""
+    import torch
+
+    from vaelib.data import load_mnist
+
+    test = load_mnist(progress=False)[1].floats()
+    network = _network()
+    epoch, seconds, elbo, epochs = loader(network), 0.0, float("-inf"), 0
+    while elbo < bound and epochs < 150:
+        start = time.perf_counter()
+        epoch()
+        seconds += time.perf_counter() - start
+        with torch.no_grad():
+            elbo = -float(network(test)) / len(test)
+        epochs += 1
+    print(json.dumps({"epochs": epochs, "seconds": round(seconds, 1), "elbo": elbo}))
+
+
 def main(name: str) -> None:
     start: float | None = None
 
@@ -301,4 +320,7 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1] == "--until":
+        until(float(sys.argv[2]))
+    else:
+        main(sys.argv[1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -137,3 +139,47 @@ def test_lower_precision_rounds_the_factors_alone_and_is_taken_back() -> None:
     torch.testing.assert_close((a @ b).double(), exact, rtol=1e-5, atol=0)
     with products_in("fp32", model):
         torch.testing.assert_close((a @ b).double(), exact, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("name", "decay"), [("adam", 0.0), ("adam", 0.1), ("adamw", 0.1)])
+def test_adam_takes_the_steps_of_torch_optim_and_goes_on_from_its_state(name: str, decay: float) -> None:
+    recipe = Recipe(optimizer=name, learning_rate=0.01, weight_decay=decay)
+    kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    ours, theirs, resumed = fresh(), fresh(), fresh()
+    mine, reference = (
+        optimizer_for(ours, recipe),
+        kind(theirs.parameters(), 0.01, weight_decay=decay, fused=True),
+    )
+    generator = torch.Generator().manual_seed(1)
+    for number in range(12):
+        if number == 6:
+            resumed.load_state_dict(ours.state_dict())
+            again = optimizer_for(resumed, recipe)
+            again.load_state_dict(mine.state_dict())
+        for parameter, other, third in zip(*(m.parameters() for m in (ours, theirs, resumed)), strict=True):
+            gradient = torch.randn(parameter.shape, generator=generator)
+            parameter.grad, other.grad, third.grad = gradient, gradient.clone(), gradient.clone()
+        set_learning_rate(mine, 0.01 / (number + 1))
+        reference.param_groups[0]["lr"] = 0.01 / (number + 1)
+        mine.step()
+        reference.step()
+        if number >= 6:
+            set_learning_rate(again, 0.01 / (number + 1))
+            again.step()
+    torch.testing.assert_close(weights(ours), weights(theirs), rtol=0, atol=0)
+    torch.testing.assert_close(weights(resumed), weights(theirs), rtol=0, atol=0)
+
+
+def test_training_loads_no_compiler() -> None:
+    """PyTorch's takes most of a second, and nothing here is compiled."""
+    code = """
+import sys, torch
+from vaelib.data import Images
+from vaelib.models import mlp_vae
+from vaelib.training import fit
+images = Images(torch.zeros(20, 784, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
+fit(mlp_vae(hidden_dim=4), images, progress=False)
+print(sorted({"torch._dynamo", "sympy"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

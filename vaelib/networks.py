@@ -14,7 +14,9 @@ def _linear(
     inputs: int, outputs: int, generator: torch.Generator | None, gain: float, std: float | None
 ) -> nn.Linear:
     """A linear layer that starts as PyTorch's own do, or normal, ``gain`` times as wide."""
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    # Not made on the "meta" device, for which PyTorch would load SymPy first.
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(inputs, outputs)
     bound = gain / math.sqrt(inputs)
     with torch.no_grad():
         for parameter in (layer.weight, layer.bias):

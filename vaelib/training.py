@@ -22,6 +22,7 @@ from vaelib.objectives import ElboTerms
 from vaelib.parallel import World, world
 from vaelib.settings import Recipe
 from vaelib.steps import (
+    Optimizer,
     Step,
     drop_vanishing_moments,
     optimizer_for,
@@ -257,7 +258,7 @@ class _Loop(NamedTuple):
     step: Step
     train: Dataset
     recipe: Recipe
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     generator: torch.Generator
     latent_dim: int
     steps: int
@@ -333,7 +334,7 @@ class _Best(NamedTuple):
 def _store(
     folder: Path,
     model: VAE,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     generator: torch.Generator,
     run: dict[str, Any],
     history: list[Epoch],
@@ -368,7 +369,7 @@ def _store(
 def _restore(
     folder: Path,
     model: VAE,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     generator: torch.Generator,
     run: dict[str, Any],
 ) -> tuple[list[Epoch], _Best]:
