@@ -1,8 +1,8 @@
 """What training costs, held against those that a reader could run instead: ``make bench``.
 
 ``python -m benchmarks.speed [PART]...`` measures the parts that are named, or all, and enters them into
-``results/benchmark.json``. Epochs are timed in rounds, each contestant in a process of its own, so that a busy
-machine is as slow for one as for the other: compare ratios, not seconds.
+``results/benchmark.json``. Epochs are timed in rounds, each contestant in a process of its own: a busy machine
+is as slow for one as for the other, so compare ratios, not seconds.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from benchmarks.contestants import BATCH, CONTESTANTS, HIDDEN, LATENTS, PIXELS
+from benchmarks.quick import SETTINGS
 from vaelib import data, evaluation, results, shards, training
-from vaelib.models import VAE, mlp_vae, start_at_mean
+from vaelib.models import VAE, mlp_vae
 from vaelib.runs import versions, write_json
 from vaelib.settings import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = results.FOLDER / "benchmark.json"
-QUICK = Path(__file__).parent / "quick.toml"
 ROUNDS = 9
 FLOOR = "products alone, fp32"
 SEEDS = range(1, 6)
@@ -104,34 +104,19 @@ def epochs() -> dict[str, Any]:
 # --- time to quality --------------------------------------------------------------------------------------
 
 
-def quick(seed: int, activation: str, epochs: int) -> None:
-    """What a process of :func:`quality` does: train by the recipe, measure the test set once."""
-    train, test = data.load_mnist(progress=False)
-    settings = {**tomllib.loads(QUICK.read_text()), "activation": activation, "epochs": epochs}
-    generator = torch.Generator().manual_seed(seed)
-    model = mlp_vae(
-        activation=activation, latent_gain=settings["latent_gain"], generator=generator
-    )  # fmt: skip
-    start_at_mean(model, train.pixels.double().mean(0).float() / 255)
-    names = ("batch_size", "epochs", "learning_rate", "warmup_epochs", "precision")
-    recipe = Recipe(**{name: settings[name] for name in names}, seed=seed)
-    training.fit(model, train, recipe, progress=False)
-    print(evaluation.evaluate(model, test, generator=torch.Generator().manual_seed(seed)).elbo)
-
-
 def quality() -> dict[str, Any]:
     published = -results.read("published")["giwoong"]["total"]
-    own = tomllib.loads(QUICK.read_text())["epochs"]
+    own = tomllib.loads(SETTINGS.read_text())["epochs"]
     rows: dict[str, Any] = {"published": published, "schedules": {}}
     plans = {"the published network": ("relu", own), "with tanh units": ("tanh", 6)}
     for name, (activation, epochs) in plans.items():
         runs = []
         for seed in tqdm(SEEDS, unit="run", desc=name):
             start = time.perf_counter()
-            call = f"from benchmarks.speed import quick; quick({seed}, {activation!r}, {epochs})"
             done = subprocess.run(
-                [sys.executable, "-c", call], cwd=ROOT, check=True, capture_output=True, text=True
-            )
+                [sys.executable, "-m", "benchmarks.quick", str(seed), activation, str(epochs)],
+                cwd=ROOT, check=True, capture_output=True, text=True,
+            )  # fmt: skip
             runs.append({"seconds": round(time.perf_counter() - start, 2), "elbo": float(done.stdout)})
         rows["schedules"][name] = {
             "epochs": epochs,

@@ -87,7 +87,7 @@ class Backward:
 
     References
     ----------
-    Book: eq-backward. Rumelhart, Hinton and Williams (1986).
+    Book: eq-backward-logits, eq-backward-latent. Rumelhart, Hinton and Williams (1986).
     """
 
     def __init__(self, model: VAE) -> None:

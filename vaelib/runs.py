@@ -102,7 +102,7 @@ def prepare(settings: Mapping[str, Any]) -> Prepared:
     model = _model(settings, recipe.seed)
     if settings["mean_start"]:
         try:
-            start_at_mean(model, parts.train.pixels.double().mean(0).float() / 255)
+            start_at_mean(model, parts.train.floats().mean(0))
         except ValueError as error:
             raise SettingsError(f"--mean-start: {error}") from error
     return Prepared(

@@ -36,6 +36,7 @@ TOPICS = (
     "aggregate_posterior",
     "collapse",
     "paper",
+    "speed",
 )
 
 
