@@ -18,7 +18,7 @@ HTML := _build/html
 # A plain `make -j4 test` must keep the order in which the cheap checks fail first.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data lint ledger book serve test lab lock strip screenshots stills weights reproduce cover bench-widgets clean
+.PHONY: help setup data lint ledger book serve test lab lock strip screenshots stills weights reproduce cover bench bench-widgets clean
 
 help:
 	@echo 'Variational autoencoders, checked. Needs Python 3.11 or newer, pip, make and a package index.'
@@ -37,6 +37,7 @@ help:
 	@echo '  make stills       the still picture that stands beside each widget, taken from the built book'
 	@echo '  make reproduce    train the published models at their published length: hours; may be stopped'
 	@echo '  make weights      train the models that the pages carry, and take those of make reproduce'
+	@echo '  make bench        race fit() against others, and all the page on speed reads: half an hour, quiet'
 	@echo '  make bench-widgets  what each widget costs its reader, into results/widgets.json'
 	@echo '  make cover        train a model and draw the landing page'"'"'s picture with it'
 	@echo '  make lock         resolve pyproject.toml anew into requirements.lock'
@@ -92,6 +93,8 @@ lab: data
 lock: setup
 	$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-index-url --no-emit-find-links --extra book --extra tensorboard --extra video --extra test pyproject.toml -o requirements.lock
+	$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-find-links --extra bench -c requirements.lock pyproject.toml -o requirements-bench.lock
 
 strip: setup
 	$(PY) tools/notebooks.py strip
@@ -107,6 +110,11 @@ reproduce: data
 
 weights: data
 	$(PY) tools/weights.py
+
+# What it is raced against is not needed by anybody else, and is installed here alone.
+bench: book
+	$(PY) -m pip install --disable-pip-version-check --no-compile --no-deps --require-hashes --quiet -r requirements-bench.lock
+	$(PY) -m benchmarks.speed
 
 bench-widgets: book
 	$(PY) -m benchmarks.widgets

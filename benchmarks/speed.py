@@ -1,8 +1,8 @@
 """What training costs, held against those that a reader could run instead: ``make bench``.
 
 ``python -m benchmarks.speed [PART]...`` measures the parts that are named, or all, and enters them into
-``results/benchmark.json``. Epochs are timed in rounds, each contestant in a process of its own: a busy machine
-is as slow for one as for the other, so compare ratios, not seconds.
+``results/benchmark.json``. Epochs are timed in rounds, each contestant in a process of its own. A busy
+machine is slow for all of them, so compare ratios, not seconds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -415,6 +416,11 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+def peers() -> dict[str, str]:
+    """Versions of those that are raced against."""
+    return {name: metadata.version(name) for name in ("jax", "pythae", "torchvision")}
+
+
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1, type=click.Choice([*PARTS]), metavar="[PART]...")
 @click.option("--worker", type=int, hidden=True, help="Be one of several processes, with this batch.")
@@ -432,7 +438,7 @@ def main(parts: tuple[str, ...], worker: int | None) -> None:
             "unit": "seconds, and times as long as the matrix products alone",
             "command": f"python -m benchmarks.speed {name}",
             "seed": 0,
-            "versions": versions(),
+            "versions": versions() | peers(),
             "date": datetime.date.today().isoformat(),
             "machine": {
                 "cores": os.cpu_count(),

@@ -251,3 +251,29 @@ def test_resuming_with_another_setting_or_from_nothing_is_refused(
     answer = vaelib("train", "--out", tmp_path, "--resume")
     assert answer.code == 1
     assert "damaged" in one_line(answer)
+
+
+def test_train_from_shards_holds_nothing_out_and_starts_at_the_mean(shell: Shell, tmp_path: Path) -> None:
+    big, run = tmp_path / "big", tmp_path / "run"
+    assert "give --validation 0" in one_line(shell("train", "--shards", big, "--out", run))
+    missing = shell("train", "--shards", big, "--validation", 0, "--out", run)
+    assert "write them with `vaelib shard`" in one_line_after_the_log(missing)
+    assert not run.exists()
+
+    written = shell("shard", big, "--copies", 2)
+    assert written.code == 0, written.err
+    assert written.out.strip() == f"120000 images in {big}"
+    assert "choose another folder" in one_line_after_the_log(shell("shard", big))
+
+    arguments = ["train", "--shards", big, "--validation", 0, "--out", run, *SMALL, "--mean-start"]
+    done = shell(*arguments, "--epochs", 1)
+    assert done.code == 0, done.err
+    record = checkpoints.load(run / "checkpoint.safetensors").record
+    assert record["train_images"] == 120_000
+    # At the mean image, an image costs some 207 nats; one epoch of any use stays below.
+    assert json.loads((run / "metrics.json").read_text())["elbo"] > -207
+
+
+def test_only_an_mlp_can_start_at_the_mean(shell: Shell, tmp_path: Path) -> None:
+    refused = shell("train", "--architecture", "conv", "--mean-start", "--out", tmp_path / "run")
+    assert "--mean-start says nothing" in one_line(refused)

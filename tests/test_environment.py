@@ -18,6 +18,7 @@ from tools.environment import Pin, read_lock, superfluous
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = read_lock((ROOT / "requirements.lock").read_text(encoding="utf-8"))
+BENCH = read_lock((ROOT / "requirements-bench.lock").read_text(encoding="utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
 
@@ -48,6 +49,18 @@ def test_lock_satisfies_the_project_on_every_platform(platform: dict[str, str]) 
 def test_lock_is_nothing_but_hashed_pins() -> None:
     assert [pin.name for pin in LOCK if not pin.hashes] == []
     assert all(digest.startswith("sha256:") for pin in LOCK for digest in pin.hashes)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: f"{p['sys_platform']}-{p['python_version']}")
+def test_benchmark_adds_to_the_lock_and_changes_nothing_of_it(platform: dict[str, str]) -> None:
+    locked, added = ({pin.name: pin for pin in pins if pin.applies(platform)} for pins in (LOCK, BENCH))
+    for name in locked.keys() & added.keys():
+        assert locked[name].version == added[name].version, name
+    for line in PROJECT["optional-dependencies"]["bench"]:
+        requirement = Requirement(line)
+        pin = added[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin.version)
+        assert pin.hashes
 
 
 @pytest.mark.parametrize("line", ["-e .", "--index-url x", "torch>=2", "torch @ file:///torch.whl"])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelib.models import build, conv_vae, linear_vae, mlp_vae, reparameterize
+from vaelib.models import build, conv_vae, linear_vae, mlp_vae, reparameterize, start_at_mean
 from vaelib.objectives import elbo_terms
 
 
@@ -294,3 +294,24 @@ def test_impossible_convolutional_models_are_refused_by_name(wrong: dict[str, ob
 def test_settings_of_another_model_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"architecture|do not describe"):
         build(settings)
+
+
+def test_decoder_that_starts_at_the_mean_prices_images_by_it() -> None:
+    generator = seeded()
+    mean = torch.rand(12, generator=generator)
+    mean[0], mean[1] = 0.0, 1.0
+    for likelihood in ("bernoulli", "gaussian"):
+        model = mlp_vae(data_dim=12, hidden_dim=5, likelihood=likelihood, generator=generator)
+        start_at_mean(model, mean)
+        with torch.no_grad():
+            model.decoder.output.weight.zero_()
+            found = model.mean_image(torch.randn(3, 2, generator=generator))
+        # Within half a grey level, which is as near to 0 and 1 as a pixel is let.
+        torch.testing.assert_close(found, mean.expand(3, 12), rtol=0, atol=0.5 / 255 + 1e-6)
+
+
+def test_a_mean_of_another_size_and_a_decoder_without_a_last_layer_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"an image has 784"):
+        start_at_mean(mlp_vae(), torch.zeros(3))
+    with pytest.raises(ValueError, match="only an MLP decoder"):
+        start_at_mean(linear_vae(), torch.zeros(784))

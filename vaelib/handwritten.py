@@ -111,12 +111,12 @@ class Backward:
             room = self._rooms[len(x)] = _Room(x, len(one.bias), noise.shape[1])
         mean, log_var, of_o = room.mean, room.log_var, room.of_o
 
-        h1 = self._f(torch.addmm(one.bias, x, one.transposed, out=room.h1))
+        h1 = self._f(torch.mm(x, one.transposed, out=room.h1).add_(one.bias))
         torch.addmm(two.bias, h1, two.transposed, out=room.o)
         sigma = torch.exp(0.5 * log_var)
         z = torch.addcmul(mean, sigma, noise)
         h2 = self._f(torch.addmm(three.bias, z, three.transposed, out=room.h2))
-        logits = torch.addmm(four.bias, h2, four.transposed, out=room.logits)
+        logits = torch.mm(h2, four.transposed, out=room.logits).add_(four.bias)
         by_pixel = torch.ops.aten.softplus.out(logits, out=room.by_pixel).addcmul_(x, logits, value=-1)
         excess = torch.expm1(log_var)  # sigma^2 - 1
         terms = ElboTerms(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import sympy as sp
 
 from vaelib.symbolic.claims import Claim
+from vaelib.symbolic.gaussian_kl import kl_closed_form
 from vaelib.symbolic.reading import Reading
 
 N, D, H = 3, 5, 4
@@ -53,10 +54,11 @@ def gradient_at(function: Callable[[sp.Expr], sp.Expr], place: sp.Expr) -> sp.Ex
 
 
 drawn = mean + sp.exp(v / 2) * epsilon
+kl = kl_closed_form(mean, sp.exp(v / 2), sp.S.Zero, sp.S.One)
 latent = Reading(
     {
         r"\mu": mean, "v": v, r"\epsilon": epsilon, r"\beta": beta, "g": price,
-        r"\bar z": gradient_at(price, drawn), r"\sigma": sp.exp(v / 2),
+        r"\bar z": gradient_at(price, drawn), r"\sigma": sp.exp(v / 2), "K": kl,
     }
 )  # fmt: skip
 
