@@ -37,8 +37,9 @@ HISTORY_FILE = "history.csv"
 
 # Images that are gathered and made into numbers at once: few enough to stay in a cache.
 _GATHERED = 1024
-# Steps between two looks for moments that vanish: what is not yet small takes longer to become denormal.
-_LOOK_EVERY = 256
+# Steps after which vanishing moments are looked for, before they can have become denormal, and terms are
+# added up: thousands of small tensors would leave the memory between them in pieces.
+_NOW_AND_THEN = 256
 
 
 def learning_rate_at(step: float, total: float, warmup: float, recipe: Recipe) -> float:
@@ -278,25 +279,33 @@ def _train_epoch(
     noises = torch.split(
         torch.randn(seen, loop.latent_dim, generator=generator, device=device), recipe.batch_size
     )
-    log_likelihoods, kls = [], []
+    exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no more
+    total = torch.zeros(2, dtype=exact, device=device)
+    kept: list[ElboTerms] = []
     for number, (x, noise) in enumerate(zip(_gathered(loop, batches), noises, strict=True), start=1):
         images = len(noise)
         now = (epoch - 1) * steps + number
-        if now % _LOOK_EVERY == 0:
+        if now % _NOW_AND_THEN == 0:
             drop_vanishing_moments(loop.optimizer)
+            total, kept = _added(total, kept), []
         rate = learning_rate_at(now, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe)
         set_learning_rate(loop.optimizer, rate)
         beta = beta_at(now, recipe.beta_warmup_epochs * steps, recipe)
         terms = loop.step(x, loop.world.share(noise), beta, images)
         # Kept on the device: reading a number after each step would make a GPU wait for it.
-        log_likelihoods.append(terms.log_likelihood)
-        kls.append(terms.kl)
+        kept.append(terms)
         loop.bar.update(images)
         if on_step is not None:
             on_step(epoch, number, terms)
-    sums = torch.stack([torch.cat(each).sum(dtype=torch.float64) for each in (log_likelihoods, kls)])
-    log_likelihood, kl = (loop.world.total(sums) / seen).tolist()
+    log_likelihood, kl = (loop.world.total(_added(total, kept)) / seen).tolist()
     return log_likelihood, kl
+
+
+def _added(total: Tensor, terms: Sequence[ElboTerms]) -> Tensor:
+    """Add the sums of log-likelihoods and of KL terms to those of the steps before."""
+    if not terms:
+        return total
+    return total + torch.stack([torch.cat(each).sum(dtype=total.dtype) for each in zip(*terms, strict=True)])
 
 
 def _gathered(loop: _Loop, batches: Sequence[Tensor]) -> Iterator[Tensor]:
