@@ -62,16 +62,16 @@ class Backward:
 
     .. math::
 
-        \ell = -\frac{1}{N} \sum_{i} \left( \log p_\theta(x_i \mid z_i)
+        L = -\frac{1}{N} \sum_{i} \left( \log p_\theta(x_i \mid z_i)
         - \beta \, \mathrm{KL}(q_\phi(z \mid x_i) \,\|\, p(z)) \right)
 
-    With :math:`h_k = f(a_k)` for the hidden layers, :math:`o = (\mu, \log\sigma^2)`, :math:`\lambda` the
-    logits and a bar for the derivative of :math:`N \ell`:
+    With :math:`h_k = f(a_k)` for the hidden layers, :math:`o = (\mu, \log\sigma^2)`, :math:`\ell` the
+    logits and a bar for the derivative of :math:`N L`:
 
     .. math::
 
-        \bar\lambda = \pi - x, \qquad
-        \bar a_2 = \bar\lambda W_4 \odot f'(a_2), \qquad
+        \bar\ell = \pi - x, \qquad
+        \bar a_2 = \bar\ell W_4 \odot f'(a_2), \qquad
         \bar z = \bar a_2 W_3, \qquad
         \bar\mu = \bar z + \beta \mu, \qquad
         \overline{\log \sigma^2} = \tfrac{1}{2} \left( \bar z \odot \sigma \odot \epsilon

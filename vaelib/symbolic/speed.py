@@ -38,7 +38,7 @@ def operations(images: int, pixels: int, hidden: int) -> sp.Integer:
     return sp.Integer(2 * sum(itertools.starmap(multiplications, forward + backward)))
 
 
-x, logit, mean, v, epsilon = sp.symbols("x lambda mu v epsilon", real=True)
+x, logit, mean, v, epsilon = sp.symbols("x l mu v epsilon", real=True)
 beta = sp.Symbol("beta", positive=True)
 
 
@@ -105,7 +105,7 @@ CLAIMS = {
     "eq-flop": Claim(
         Reading({"N": sp.Integer(N), "D": sp.Integer(D), "H": sp.Integer(H), "F": operations(N, D, H)})
     ),
-    "eq-backward-logits": Claim(Reading({"x": x, r"\lambda": logit})),
+    "eq-backward-logits": Claim(Reading({"x": x, r"\ell": logit})),
     "eq-backward-latent": Claim(latent),
     "eq-decay-steps": Claim(decay, ranges={"beta_1": (0.3, 0.9)}),
     "eq-ring": Claim(ring),
