@@ -112,7 +112,7 @@ def plain() -> Epoch:
     return epoch
 
 
-def loader(network: Any = None) -> Epoch:
+def loader() -> Epoch:
     """A ``DataLoader`` that makes a PIL image and a tensor of each digit, as pytorch/examples does."""
     import torch
     from torchvision import datasets, transforms
@@ -122,7 +122,7 @@ def loader(network: Any = None) -> Epoch:
     root = fetch("mnist", progress=False).folder.parent.parent
     digits = datasets.MNIST(str(root), train=True, transform=transforms.ToTensor())
     batches = torch.utils.data.DataLoader(digits, batch_size=BATCH, shuffle=True)
-    network = network or _network()
+    network = _network()
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
 
     def epoch() -> None:
@@ -284,23 +284,6 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 
 
-def until(bound: float) -> None:
-    """Train the ``DataLoader`` loop by its own schedule until its test ELBO reaches a bound; count epochs."""
-    import torch
-
-    from vaelib.data import load_mnist
-
-    test = load_mnist(progress=False)[1].floats()
-    network = _network()
-    epoch, elbo, epochs = loader(network), float("-inf"), 0
-    while elbo < bound and epochs < 150:
-        epoch()
-        with torch.no_grad():
-            elbo = -float(network(test)) / len(test)
-        epochs += 1
-    print(json.dumps({"epochs": epochs, "elbo": elbo}))
-
-
 def main(name: str) -> None:
     start: float | None = None
 
@@ -318,7 +301,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--until":
-        until(float(sys.argv[2]))
-    else:
-        main(sys.argv[1])
+    main(sys.argv[1])

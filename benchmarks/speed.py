@@ -134,17 +134,6 @@ def quality() -> dict[str, Any]:
     return rows
 
 
-def loader_quality() -> dict[str, Any]:
-    """Epochs until the test ELBO of the DataLoader loop, with a step size of 0.001, is the published one."""
-    published = -results.read("published")["giwoong"]["total"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.contestants", "--until", str(published)],
-        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 # --- precision --------------------------------------------------------------------------------------------
 
 
@@ -412,7 +401,6 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "processes": processes,
     "gpu": gpu,
     "precision": precision,
-    "loader_quality": loader_quality,
 }
 
 
