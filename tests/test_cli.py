@@ -253,20 +253,20 @@ def test_resuming_with_another_setting_or_from_nothing_is_refused(
     assert "damaged" in one_line(answer)
 
 
-def test_train_from_shards_holds_nothing_out_and_starts_at_the_mean(shell: Shell, tmp_path: Path) -> None:
+def test_train_from_shards_holds_nothing_out_and_starts_at_the_mean(vaelib: Shell, tmp_path: Path) -> None:
     big, run = tmp_path / "big", tmp_path / "run"
-    assert "give --validation 0" in one_line(shell("train", "--shards", big, "--out", run))
-    missing = shell("train", "--shards", big, "--validation", 0, "--out", run)
+    assert "give --validation 0" in one_line(vaelib("train", "--shards", big, "--out", run))
+    missing = vaelib("train", "--shards", big, "--validation", 0, "--out", run)
     assert "write them with `vaelib shard`" in one_line_after_the_log(missing)
     assert not run.exists()
 
-    written = shell("shard", big, "--copies", 2)
+    written = vaelib("shard", big, "--copies", 2)
     assert written.code == 0, written.err
     assert written.out.strip() == f"120000 images in {big}"
-    assert "choose another folder" in one_line_after_the_log(shell("shard", big))
+    assert "choose another folder" in one_line_after_the_log(vaelib("shard", big))
 
     arguments = ["train", "--shards", big, "--validation", 0, "--out", run, *SMALL, "--mean-start"]
-    done = shell(*arguments, "--epochs", 1)
+    done = vaelib(*arguments, "--epochs", 1)
     assert done.code == 0, done.err
     record = checkpoints.load(run / "checkpoint.safetensors").record
     assert record["train_images"] == 120_000
@@ -274,6 +274,6 @@ def test_train_from_shards_holds_nothing_out_and_starts_at_the_mean(shell: Shell
     assert json.loads((run / "metrics.json").read_text())["elbo"] > -207
 
 
-def test_only_an_mlp_can_start_at_the_mean(shell: Shell, tmp_path: Path) -> None:
-    refused = shell("train", "--architecture", "conv", "--mean-start", "--out", tmp_path / "run")
+def test_only_an_mlp_can_start_at_the_mean(vaelib: Shell, tmp_path: Path) -> None:
+    refused = vaelib("train", "--architecture", "conv", "--mean-start", "--out", tmp_path / "run")
     assert "--mean-start says nothing" in one_line(refused)
