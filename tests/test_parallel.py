@@ -97,6 +97,26 @@ def test_processes_together_take_the_steps_of_one(
     assert epochs_in(tmp_path / "run") == 4
 
 
+def test_processes_together_normalise_a_batch_as_one(shards: Path, tmp_path: Path) -> None:
+    convolving = [
+        "train", "--validation", "0", "--batch-size", "20", "--device", "cpu", "--shards", str(shards),
+        "--architecture", "conv", "--head", "convolution", "--batch-norm", "--likelihood", "gaussian",
+        "--encoder-channels", "4,4,4,4", "--decoder-channels", "4,4,4,4", "--epochs", "2",
+    ]  # fmt: skip
+    states = []
+    for processes in (None, 2):
+        run = tmp_path / str(processes)
+        trained(run, processes, *convolving)
+        states.append(checkpoints.load(run).model.state_dict())
+    # A bias before a normalisation has no gradient but rounding, of which Adam makes whole steps: the biases
+    # of the decoder's layers differ, and the means that follow them.
+    alike = [name for name in states[0] if "decoder" not in name or name.endswith("weight")]
+    assert any("running_var" in name for name in alike)
+    for name in alike:
+        # Six steps of 0.005; variances as differences of float32 sums, which are off by some 1e-6 of them.
+        torch.testing.assert_close(states[0][name], states[1][name], rtol=1e-3, atol=5e-4)
+
+
 def test_a_killed_worker_ends_the_run_which_goes_on_with_fewer(
     shards: Path, alone: Tensor, tmp_path: Path
 ) -> None:

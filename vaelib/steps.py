@@ -7,14 +7,14 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.adam import adam
 
 from vaelib import handwritten
-from vaelib.errors import TrainingError
 from vaelib.models import VAE
 from vaelib.objectives import ElboTerms, floored_kl, terms_of
-from vaelib.parallel import World
+from vaelib.parallel import World, world
 from vaelib.settings import Precision, Recipe
 
 # From images and noise, the KL term's weight and the number of images in the whole batch, to the terms.
@@ -206,16 +206,47 @@ class _Objective(nn.Module):
         return loss, terms.log_likelihood, terms.kl
 
 
+class _SharedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over all processes' rows: PyTorch's own of that kind is for GPUs alone."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or world().size == 1:
+            return super().forward(input)
+        x = input.float()
+        rows = x.transpose(0, 1).flatten(1)
+        count = rows.new_full((self.num_features,), rows.shape[1])
+        sums = torch.stack([rows.sum(1), rows.square().sum(1), count])
+        total, squares, n = all_reduce(sums)  # type: ignore[no-untyped-call]
+        mean = total / n
+        variance = squares / n - mean.square()
+        assert self.num_batches_tracked is not None
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            for kept, new in ((self.running_mean, mean), (self.running_var, variance * n / (n - 1))):
+                assert kept is not None
+                kept.lerp_(new, self.momentum or 0.0)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        y = (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        normalised: Tensor = y.to(input.dtype)
+        return normalised
+
+
+def _share_batch_norms(model: nn.Module) -> None:
+    """Let every batch normalisation of a model take its statistics from all processes, in place."""
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is nn.BatchNorm2d:
+                shared = _SharedBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+                shared.weight, shared.bias = layer.weight, layer.bias
+                shared.load_state_dict(layer.state_dict())
+                setattr(parent, name, shared.train(layer.training))
+
+
 def step_for(model: VAE, recipe: Recipe, optimizer: Optimizer, world: World) -> Step:
     """Choose how a step is taken.
 
     An MLP's gradient is written out; any other is autograd's. Several processes add up theirs. On a CUDA GPU
     steps of one process are recorded once and replayed.
-
-    Raises
-    ------
-    TrainingError
-        If several processes would each normalise over their own rows of a batch.
     """
     device = next(model.parameters()).device
     plain = device.type == "cpu" or recipe.precision == "fp32"  # autocast is autograd's
@@ -239,11 +270,8 @@ def _autograd(model: VAE, recipe: Recipe, world: World) -> Step:
     if world.size > 1:
         if next(model.parameters()).device.type == "cuda":
             objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)  # type: ignore[no-untyped-call]
-        elif any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()):
-            raise TrainingError(
-                "PyTorch normalises a batch over several processes on GPUs alone: train on GPUs, in one "
-                "process, or with --no-batch-norm"
-            )
+        else:
+            _share_batch_norms(model)
         objective = DistributedDataParallel(objective)
     parameters = list(model.parameters())
 
