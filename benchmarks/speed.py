@@ -185,6 +185,11 @@ def shares(kind: str = "fp32") -> dict[str, float]:
     return {name: round(seconds / line.seconds, 4) for name, seconds in found.items()}
 
 
+def weights_of(model: VAE) -> int:
+    """How many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def breakdown() -> dict[str, Any]:
     """Shares of a profiled epoch, and the rates from which the floor is reckoned."""
     flop = 5 * 2 * 60_000 * PIXELS * HIDDEN
@@ -193,7 +198,7 @@ def breakdown() -> dict[str, Any]:
         contestant = Contestant(name)
         rates[name] = flop / min(contestant.epoch() for _ in range(5))
         contestant.peak()
-    numbers = sum(parameter.numel() for parameter in mlp_vae().parameters())
+    numbers = weights_of(mlp_vae())
     return {
         "shares": {"fp32": shares("fp32"), "bf16": shares("bf16")},
         "flop_of_an_epoch": flop,
@@ -336,7 +341,7 @@ def work(batch: int) -> None:
         train, _ = data.load_mnist(progress=False)
         model = mlp_vae(activation="relu", generator=torch.Generator().manual_seed(0))
         seconds = seconds_of(model, train, Recipe(epochs=3, batch_size=batch))
-        numbers = torch.zeros(sum(parameter.numel() for parameter in model.parameters()))
+        numbers = torch.zeros(weights_of(model))
         reductions = []
         for _ in range(30 if here.size > 1 else 0):
             start = time.perf_counter()
@@ -363,7 +368,7 @@ def processes() -> dict[str, Any]:
             row[f"seconds_{count}"] = round(seconds, 3)
         row["all_reduce_seconds"] = round(reduction, 5)
         rows.append(row)
-    return {"parameters": sum(p.numel() for p in mlp_vae().parameters()), "rows": rows}
+    return {"parameters": weights_of(mlp_vae()), "rows": rows}
 
 
 # --- a GPU ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ A folder of shards has ``pixels-00000.npy`` (n, D) and ``labels-00000.npy`` (n,)
 """
 
 import json
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -127,6 +128,6 @@ def shifted(images: Images, copy: int) -> Images:
     if not 0 <= copy < COPIES:
         raise DataError(f"copy {copy}: there are {COPIES}, 0 to {COPIES - 1}")
     dy, dx = _SHIFTS[copy]
-    side = round(images.pixels.shape[1] ** 0.5)
+    side = math.isqrt(images.pixels.shape[1])
     moved = F.pad(images.pixels.view(-1, side, side), (dx, -dx, dy, -dy))
     return Images(moved.flatten(1), images.labels)
