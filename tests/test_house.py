@@ -89,7 +89,7 @@ def test_rooms_within_symbolic_go_one_way() -> None:
         assert set(imported) <= others, name
 
 
-@pytest.mark.parametrize("room", ["cli", "sources", "settings", "errors"])
+@pytest.mark.parametrize("room", ["cli", "sources", "settings", "errors", "units"])
 def test_rooms_that_answer_at_once_load_no_torch(room: str) -> None:
     loaded = loaded_by(f"import vaelib.{room}")
     assert "vaelib" in loaded

@@ -1,14 +1,15 @@
 """What one loss says in the units of another: weights as deviations, ranges, bits, and an entropy floor.
 
-Plain numbers, each for one image of ``data_dim`` pixels. A range of length ``span`` is [0, 1] where it is 1
-and [-1, 1] where it is 2; deviations and squared errors are those on [0, 1] unless said.
+Plain numbers, each for one image of ``data_dim`` pixels; only :func:`entropy_floor` takes a tensor, and needs
+PyTorch. A range of length ``span`` is [0, 1] where it is 1 and [-1, 1] where it is 2; deviations and squared
+errors are those on [0, 1] unless said.
 """
 
 import math
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Reduction = Literal["sum", "mean"]
 
@@ -442,7 +443,7 @@ def bits_per_dim(nats: float, data_dim: int) -> float:
     return nats / (data_dim * math.log(2))
 
 
-def entropy_floor(x: Tensor) -> Tensor:
+def entropy_floor(x: "Tensor") -> "Tensor":
     r"""Entropy of grey pixels read as coins: what no Bernoulli decoder's distortion can go below.
 
     .. math::
@@ -470,9 +471,12 @@ def entropy_floor(x: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> entropy_floor(torch.tensor([[0.0, 0.5, 1.0]])) / math.log(2)
     tensor([1.])
     """
+    import torch
+
     if not ((x >= 0) & (x <= 1)).all():
         raise ValueError(f"pixels reach from {x.min():.3g} to {x.max():.3g}: a coin needs them in [0, 1]")
     entropy: Tensor = torch.special.entr(x) + torch.special.entr(1 - x)
