@@ -309,6 +309,32 @@ def test_side_by_side_agrees_only_if_all_do(exact: float, drawn: float, agrees: 
     assert re.search(r"\| quadrature \| 1\.00\d+ \|", table._repr_markdown_())
 
 
+@pytest.mark.parametrize(
+    ("exact", "drawn", "agrees"), [(1.0, 1.1, True), (1.001, 1.1, False), (1.0, 2.0, False)]
+)
+def test_rows_put_beside_a_table_are_shown_and_judged_with_it(
+    exact: float, drawn: float, agrees: bool
+) -> None:
+    table = SideBySide(1.0, {"quadrature": 1.0}, {"draws": Estimate(1.0, 0.1)})
+    before = table._repr_markdown_()
+    for longer in (
+        table.also({"torch": exact}, {"torch's draws": Estimate(drawn, 0.1)}),
+        table.also({"torch": exact}).also(drawn={"torch's draws": Estimate(drawn, 0.1)}),
+    ):
+        assert longer.agrees == agrees
+        names = re.findall(r"^\| ([\w' ]+) \|", longer._repr_markdown_(), re.MULTILINE)
+        assert names[1:] == ["the formula", "quadrature", "torch", "draws", "torch's draws"]
+    assert (table.agrees, table._repr_markdown_()) == (True, before)
+
+
+def test_further_rows_keep_the_tables_tolerance_and_what_disagrees_in_it() -> None:
+    assert SideBySide(1.0, {}, {}, tolerance=0.1).also({"rough": 1.1}).agrees
+    wrong = SideBySide(1.0, {"quadrature": 2.0}, {})
+    assert not wrong.also({"torch": 1.0}).agrees
+    with pytest.raises(ValueError, match="already in the table: quadrature"):
+        wrong.also({"quadrature": 1.0})  # it would hide the 2
+
+
 # --- checks: what holds passes, and what does not is turned down -------------------------------------------
 
 

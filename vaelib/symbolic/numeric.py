@@ -5,8 +5,8 @@ Pure Python and mpmath, so that they run wherever the derivations do.
 
 import math
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import mpmath
@@ -114,6 +114,34 @@ class SideBySide:
             abs(estimate.value - self.formula) <= ENOUGH * estimate.standard_error + room
             for estimate in self.drawn.values()
         )
+
+    def also(
+        self, exact: Mapping[str, float] | None = None, drawn: Mapping[str, Estimate] | None = None
+    ) -> "SideBySide":
+        """Put further computations of the same quantity beside these.
+
+        Parameters
+        ----------
+        exact : mapping, optional
+            Computations that should give the same number, by name.
+        drawn : mapping, optional
+            Estimates of it, by name.
+
+        Returns
+        -------
+        SideBySide
+            A longer table; this one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If a name stands in the table already: the older number would be lost, and with it a disagreement.
+        """
+        exact, drawn = exact or {}, drawn or {}
+        twice = sorted((self.exact.keys() & exact.keys()) | (self.drawn.keys() & drawn.keys()))
+        if twice:
+            raise ValueError(f"already in the table: {', '.join(twice)}; give the new row another name")
+        return replace(self, exact={**self.exact, **exact}, drawn={**self.drawn, **drawn})
 
     def _repr_markdown_(self) -> str:
         lines = [
