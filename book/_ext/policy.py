@@ -96,8 +96,8 @@ def source(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def policy(scripts: list[str], *, search: bool = False) -> str:
-    """Return the policy of a page with these inline scripts."""
+def policy(scripts: list[str], *, search: bool = False, live: bool = False) -> str:
+    """Return the policy of a page with these inline scripts, for the search page or one whose cells run."""
     rules = {
         "default-src": "'none'",
         # blob: for the widgets, whose modules come as text in the page's data. No eval, no inline handler.
@@ -111,8 +111,13 @@ def policy(scripts: list[str], *, search: bool = False) -> str:
         "base-uri": "'none'",
         "form-action": "'self'",  # the search field
     }
-    if search:
-        rules["connect-src"] = "'self'"  # it fetches the pages found, to quote them; no other page fetches
+    if live:
+        rules["script-src"] += (
+            " 'wasm-unsafe-eval'"  # Python is WebAssembly; JavaScript's own eval stays shut
+        )
+    if search or live:
+        # The search page fetches the pages found, to quote them; a live page Python. No other page fetches.
+        rules["connect-src"] = "'self'"
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
@@ -191,7 +196,9 @@ def finish(folder: Path) -> list[str]:
         name = path.relative_to(folder).as_posix()
         page = Page(html)
         wrong += [f"{name}: {what}" for what in refused(page)]
-        rules = policy(page.scripts, search=name == "search.html")
+        rules = policy(
+            page.scripts, search=name == "search.html", live='/cells.js"' in html or "/cells.js?" in html
+        )
         html = with_policy(icons.link(html, sheet), rules)
         if html != before[path]:
             path.write_text(html, encoding="utf-8")

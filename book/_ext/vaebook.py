@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 # Everything that a page's outputs depend on besides the page's own cells.
 INPUTS = ("vaelib/**/*", "results/**/*.json", "requirements.lock")
 # What a page's looks depend on. Sphinx copies no style sheet anew unless some page is out of date.
-LOOKS = ("book/_ext/*.py", "book/_static/**/*")
+LOOKS = ("book/_ext/*.py", "book/_static/**/*", "book/_live/*")
 
 
 def digest_of(patterns: Iterable[str], root: Path) -> str:

@@ -1,0 +1,248 @@
+// What comes with the first press: editors, and the session in which cells and formulas are run.
+import { editor } from "./editor.js";
+import { draw, formula, typeset, verdict } from "./outputs.js";
+import { Python } from "./python.js";
+
+const LONG = 60; // seconds after which a run says that it can be stopped
+const MEGABYTE = 1e6;
+
+const KINDS = { symbolic: "SymPy proved it", quadrature: "both sides agree by quadrature to 20 digits" };
+
+export function open({ base, cells, equations, say, words, button, bar }) {
+  let jobs = []; // what was asked of Python and is not done: {what, message}
+  let ready = false;
+  let since = 0;
+  const python = new Python(base, (message) => heard[message.type](message));
+
+  // --- what Python says ------------------------------------------------------------------------------------
+
+  const heard = {
+    progress({ got, total, starting, kept }) {
+      const where = jobs[0]?.what.status;
+      if (!where) return;
+      if (starting) return void (where.textContent = "Starting Python …");
+      if (!where.querySelector("progress")) {
+        const meter = Object.assign(document.createElement("progress"), { max: total });
+        meter.setAttribute("aria-label", "Fetching Python and SymPy");
+        where.replaceChildren(meter, words("span", ""));
+        say(kept ? "Loading Python and SymPy" : `Fetching Python and SymPy, ${(total / MEGABYTE).toFixed(1)} megabytes, once`);
+      }
+      where.querySelector("progress").value = got;
+      const size = `${(got / MEGABYTE).toFixed(1)} of ${(total / MEGABYTE).toFixed(1)} MB`;
+      where.querySelector("span").textContent = kept ? "Loading Python and SymPy …" : `Fetching Python and SymPy, once for all pages: ${size}`;
+    },
+    ready() {
+      ready = true;
+      performance.mark("live-ready");
+      wait();
+    },
+    begun({ place }) {
+      const cell = cells[place];
+      cell.ran = true;
+      since = performance.now();
+      outputs(cell, true);
+      show(cell, "Running …", "running");
+    },
+    output({ place, output }) {
+      draw(outputs(cells[place]), output);
+      if (output.output_type === "error") cells[place].verdict = verdict(output);
+    },
+    ended({ place, ok, seconds }) {
+      const cell = cells[place];
+      const quiet = ok && !outputs(cell).childElementCount;
+      const time = `${seconds.toFixed(seconds < 10 ? 2 : 0)} s`;
+      show(cell, ok ? `${quiet ? "Nothing to show, and nothing failed" : "Done"} · ${time}` : `Failed · ${time}`, ok ? "held" : "failed");
+      say(ok ? `${cell.name} ran without an error in ${time}` : `${cell.name} failed. ${cell.verdict}`);
+      cell.reset.hidden = false;
+    },
+    checked({ label, ok, kinds, ename, evalue, seconds }) {
+      const equation = equations.find((entry) => entry.label === label);
+      const done = ok ? `Holds: ${kinds.map((kind) => KINDS[kind] ?? kind).join("; ")}` : "Does not hold";
+      show(equation, `${done} · ${seconds.toFixed(2)} s`, ok ? "held" : "failed");
+      const unread = ename === "LatexError" || ename === "ReadingError";
+      equation.answer.textContent = ok ? "" : `${unread ? "This cannot be read. " : ""}${evalue}`;
+      if (unread) equation.status.textContent = `Not understood · ${seconds.toFixed(2)} s`;
+      say(`${label}: ${equation.status.textContent} ${equation.answer.textContent}`);
+    },
+    idle() {
+      jobs.shift();
+      wait();
+    },
+    crashed({ message, starting }) {
+      again(`Python has stopped (${message}). It starts anew with the next run; what you typed is as it was.`, "failed");
+      if (!starting) warm();
+    },
+  };
+
+  function wait() {
+    since = performance.now();
+    for (const [place, { what }] of jobs.entries()) show(what, place ? "Waiting …" : "Running …", "running");
+  }
+
+  /** Say how things stand with a cell or a formula. */
+  function show(what, text, state) {
+    what.status.textContent = text;
+    what.bar.dataset.state = state;
+    const running = state === "running";
+    what.stop.hidden = !running;
+    what.run.hidden = running;
+  }
+
+  /** Forget the session and all that waits, with a word about why. */
+  function again(text, state) {
+    python.stop();
+    ready = false;
+    const waiting = new Set([...jobs.map(({ what }) => what), ...[...cells, ...equations].filter((one) => one.bar?.dataset.state === "running")]);
+    jobs = [];
+    for (const what of waiting) show(what, text, state);
+    say(text);
+  }
+
+  // Python is fetched by now, and the next run is not to wait for its start.
+  const warm = () => python.start();
+
+  setInterval(() => {
+    const what = ready && jobs.length && performance.now() - since > LONG * 1000 ? cells.find((cell) => cell.bar.dataset.state === "running") ?? jobs[0].what : null;
+    if (!what || what.status.dataset.long) return;
+    what.status.textContent = "Running for more than a minute. It may go on, or be stopped.";
+    say(`${what.name} has been running for more than a minute`);
+  }, 1000);
+
+  // --- what the reader asks --------------------------------------------------------------------------------
+
+  function send(what, message) {
+    if (jobs.some((job) => job.what === what)) return;
+    jobs.push({ what, message });
+    show(what, ready && jobs.length === 1 ? "Running …" : ready ? "Waiting …" : "Loading Python …", "running");
+    python.send(message);
+  }
+
+  function stop() {
+    again("Stopped. What was computed on this page is gone; a run computes again what it needs.", "stopped");
+    warm();
+  }
+
+  /** The box for a cell's outputs, in the place of those that the book has. */
+  function outputs(cell, empty = false) {
+    if (!cell.output) {
+      cell.output = words("div", "cell_output live-output");
+      cell.bar.after(cell.output);
+    }
+    if (empty) {
+      cell.output.replaceChildren();
+      cell.output.hidden = false;
+      stored(cell).forEach((box) => (box.hidden = true));
+    }
+    return cell.output;
+  }
+
+  const stored = (cell) => [...cell.box.querySelectorAll(".cell_output:not(.live-output)")];
+
+  function fit(what) {
+    what.stop ??= button("stop", "Stop", `Stop ${what.name}`, stop);
+    what.run.after(what.stop);
+    what.stop.hidden = true;
+  }
+
+  for (const cell of cells) {
+    fit(cell);
+    cell.onReset = () => {
+      if (cell.output) cell.output.hidden = true;
+      stored(cell).forEach((box) => (box.hidden = false));
+      delete cell.bar.dataset.state;
+      close(cell);
+    };
+  }
+
+  const run = (cell, above = false) => send(cell, { type: "run", cells: cells.map(({ code }) => code), place: cell.place, above });
+
+  function edit(cell) {
+    if (cell.editor) return void close(cell);
+    cell.editor = editor({
+      text: cell.code,
+      label: `Code of ${cell.name}. Shift+Enter runs it.`,
+      onChange: (text) => (cell.code = text),
+      onRun: () => run(cell),
+    });
+    cell.hear = (text) => (cell.editor.text = text);
+    cell.listeners.push(cell.hear);
+    const shown = cell.pre.closest(".highlight");
+    shown.hidden = true;
+    shown.after(cell.editor.dom);
+    cell.edit.textContent = "Close editor";
+    cell.edit.setAttribute("aria-expanded", "true");
+    cell.editor.focus();
+  }
+
+  function close(cell) {
+    if (!cell.editor) return;
+    cell.editor.dom.remove();
+    cell.pre.closest(".highlight").hidden = false;
+    cell.listeners = cell.listeners.filter((listener) => listener !== cell.hear);
+    cell.editor = null;
+    cell.edit.textContent = "Edit";
+    cell.edit.setAttribute("aria-expanded", "false");
+  }
+
+  // --- formulas --------------------------------------------------------------------------------------------
+
+  /** The TeX of an equation as its page has it: what MathJax was given, less what Sphinx put around it. */
+  function texOf(equation) {
+    const item = [...(window.MathJax?.startup?.document?.math ?? [])].find(({ start, typesetRoot }) => equation.box.contains(typesetRoot ?? start.node));
+    return item?.math.trim().replace(/^\\begin\{split\}([^]*)\\end\{split\}$/, "$1").trim();
+  }
+
+  async function build(equation) {
+    await window.MathJax?.startup?.promise;
+    equation.original = texOf(equation);
+    const key = `live ${location.pathname} ${equation.label}`;
+    equation.text = sessionStorage.getItem(key) ?? equation.original;
+    equation.panel = words("div", "live-panel");
+    equation.run = button("run", "Run", `Check ${equation.label} (Shift+Enter in the editor)`, () => check(equation));
+    equation.reset = button("reset", "Reset", `Bring back ${equation.label} as the book has it`, () => {
+      equation.editor.text = equation.original;
+      equation.answer.textContent = "";
+      equation.status.textContent = "";
+      delete equation.bar.dataset.state;
+    });
+    Object.assign(equation, bar(`Check ${equation.label}`, [equation.run, equation.reset]));
+    equation.preview = words("div", "live-preview");
+    equation.answer = words("p", "live-answer");
+    let timer = 0;
+    const preview = () => {
+      equation.preview.replaceChildren(formula(equation.text));
+      typeset(equation.preview);
+    };
+    equation.editor = editor({
+      text: equation.text,
+      label: `LaTeX of ${equation.label}. Shift+Enter checks it.`,
+      isCode: false,
+      onChange: (text) => {
+        equation.text = text;
+        if (text === equation.original) sessionStorage.removeItem(key);
+        else sessionStorage.setItem(key, text);
+        clearTimeout(timer);
+        timer = setTimeout(preview, 300);
+      },
+      onRun: () => check(equation),
+    });
+    equation.panel.append(equation.editor.dom, equation.preview, equation.bar, equation.answer);
+    equation.line.after(equation.panel);
+    fit(equation);
+    preview();
+  }
+
+  const check = (equation) => send(equation, { type: "check", label: equation.label, latex: equation.text });
+
+  return {
+    run,
+    above: (cell) => run(cell, true),
+    edit,
+    async open(equation) {
+      if (!equation.panel) await build(equation);
+      else equation.panel.hidden = !equation.panel.hidden;
+      equation.check.setAttribute("aria-expanded", String(!equation.panel.hidden));
+      if (!equation.panel.hidden) equation.editor.focus();
+    },
+  };
+}
