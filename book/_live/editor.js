@@ -32,9 +32,11 @@ export function editor({ text, label, onChange, onRun, isCode = true }) {
       ],
     }),
   });
-  view.dom.classList.add("live-editor");
+  const dom = document.createElement("div"); // CodeMirror has its own say on its element's classes
+  dom.className = "live-editor";
+  dom.append(view.dom);
   return {
-    dom: view.dom,
+    dom,
     focus: () => view.focus(),
     set text(next) {
       const now = view.state.doc.toString();

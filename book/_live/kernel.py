@@ -41,27 +41,16 @@ class Names(NamedTuple):
 def _in_order(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
     """Take loops, branches and the like apart: the head with nothing in it, then what stands in it."""
     for statement in statements:
-        bodies = [
-            field
-            for field in ("body", "orelse", "finalbody")
-            if hasattr(statement, field)
-        ]
-        if not bodies or isinstance(
-            statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        ):
+        bodies = [field for field in ("body", "orelse", "finalbody") if hasattr(statement, field)]
+        if not bodies or isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield statement
             continue
         head = copy.copy(statement)
         for field in bodies:
-            setattr(
-                head, field, [ast.Pass()] if getattr(statement, field) else []
-            )
+            setattr(head, field, [ast.Pass()] if getattr(statement, field) else [])
         handlers = getattr(statement, "handlers", [])
         if handlers:
-            head.handlers = [
-                ast.ExceptHandler(one.type, one.name, [ast.Pass()])
-                for one in handlers
-            ]
+            head.handlers = [ast.ExceptHandler(one.type, one.name, [ast.Pass()]) for one in handlers]
         yield head
         for body in [statement.body, *(one.body for one in handlers)]:
             yield from _in_order(body)
@@ -69,14 +58,10 @@ def _in_order(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _in_order(getattr(statement, field))
 
 
-def _inner_reads(
-    table: SymbolTable, *, at_once: bool = True
-) -> Iterator[tuple[str, bool]]:
+def _inner_reads(table: SymbolTable, *, at_once: bool = True) -> Iterator[tuple[str, bool]]:
     """Global names that inner scopes read, each with whether that happens before anything is called."""
     for inner in table.get_children():
-        plain = at_once and (
-            inner.get_type() == "class" or inner.get_name() in COMPREHENSIONS
-        )
+        plain = at_once and (inner.get_type() == "class" or inner.get_name() in COMPREHENSIONS)
         for symbol in inner.get_symbols():
             if symbol.is_global() and symbol.is_referenced():
                 yield symbol.get_name(), plain
@@ -96,23 +81,13 @@ def names(source: str) -> Names:
     for statement in _in_order(tree.body):
         table = symtable(ast.unparse(statement), "<cell>", "exec")
         inner = list(_inner_reads(table))
-        now = {
-            symbol.get_name()
-            for symbol in table.get_symbols()
-            if symbol.is_referenced()
-        }
+        now = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
         now |= {name for name, plain in inner if plain}
-        if isinstance(statement, ast.AugAssign) and isinstance(
-            statement.target, ast.Name
-        ):
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
             now.add(statement.target.id)
         read |= now - bound
         called |= {name for name, plain in inner if not plain}
-        bound |= {
-            s.get_name()
-            for s in table.get_symbols()
-            if s.is_assigned() or s.is_imported()
-        }
+        bound |= {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
     return Names(frozenset(read | (called - bound)), frozenset(bound))
 
 
@@ -135,23 +110,16 @@ def sources_of_names(cells: Sequence[str], k: int) -> dict[str, int]:
     above = [names(cell).bound for cell in cells[:k]]
     read = names(cells[k]).read
     return {
-        name: max(i for i in range(k) if name in above[i])
-        for name in read
-        if any(name in a for a in above)
+        name: max(i for i in range(k) if name in above[i]) for name in read if any(name in a for a in above)
     }
 
 
-def runnable(
-    cells: Sequence[str], can_import: Callable[[str], bool]
-) -> list[bool]:
+def runnable(cells: Sequence[str], can_import: Callable[[str], bool]) -> list[bool]:
     """Return which cells run where only some modules can be imported, and not all cells above are run."""
     found: list[bool] = []
     for k, cell in enumerate(cells):
         at_hand = all(map(can_import, modules(cell)))
-        found.append(
-            at_hand
-            and all(found[i] for i in sources_of_names(cells, k).values())
-        )
+        found.append(at_hand and all(found[i] for i in sources_of_names(cells, k).values()))
     return found
 
 
@@ -171,11 +139,7 @@ def bundle(value: object) -> dict[str, str]:
     """Return a value in each form that it has for a notebook."""
     found = {"text/plain": repr(value)}
     for kind, method in REPRESENTATIONS.items():
-        text = (
-            getattr(value, method, lambda: None)()
-            if not isinstance(value, type)
-            else None
-        )
+        text = getattr(value, method, lambda: None)() if not isinstance(value, type) else None
         if text is not None:
             found[kind] = text
     return found
@@ -187,7 +151,7 @@ class _Printed(io.TextIOBase):
     def __init__(self, name: str, emit: Callable[[Output], None]) -> None:
         self.name, self.emit = name, emit
         self.waiting: list[str] = []
-        self.room, self.last = LOUDEST, -SILENCE
+        self.room, self.last = LOUDEST, time.monotonic()
 
     def writable(self) -> bool:
         return True
@@ -197,23 +161,16 @@ class _Printed(io.TextIOBase):
             self.waiting.append(text[: self.room])
             self.room -= len(text)
             if self.room <= 0:
-                self.waiting.append(
-                    f"\n[no more than {LOUDEST:,} characters are shown]\n"
-                )
+                self.waiting.append(f"\n[no more than {LOUDEST:,} characters are shown]\n")
             if self.room <= 0 or time.monotonic() - self.last > SILENCE:
                 self.flush()
         return len(text)
 
     def flush(self) -> None:
-        if self.waiting:
-            self.emit(
-                {
-                    "output_type": "stream",
-                    "name": self.name,
-                    "text": "".join(self.waiting),
-                }
-            )
-            self.waiting, self.last = [], time.monotonic()
+        text, self.waiting = "".join(self.waiting), []
+        if text:
+            self.last = time.monotonic()
+            self.emit({"output_type": "stream", "name": self.name, "text": text})
 
 
 def complaint(error: BaseException, filename: str, source: str) -> Output:
@@ -222,22 +179,11 @@ def complaint(error: BaseException, filename: str, source: str) -> Output:
     while told.stack and not told.stack[0].filename.startswith("cell "):
         told.stack.pop(0)
     check = ""
-    if isinstance(error, AssertionError):
-        lines = [
-            frame.lineno
-            for frame in told.stack
-            if frame.filename == filename and frame.lineno
-        ]
-        check = next(
-            (
-                text
-                for line in reversed(lines)
-                if (text := _assert_at(source, line))
-            ),
-            "",
-        )
-    elif type(error).__name__ == "ClaimError":
+    if type(error).__name__ == "ClaimError":  # which is an AssertionError, too
         check = str(error).partition(":")[0]
+    elif isinstance(error, AssertionError):
+        lines = [frame.lineno for frame in told.stack if frame.filename == filename and frame.lineno]
+        check = next((text for line in reversed(lines) if (text := _assert_at(source, line))), "")
     return {
         "output_type": "error",
         "ename": type(error).__name__,
@@ -249,9 +195,7 @@ def complaint(error: BaseException, filename: str, source: str) -> Output:
 
 def _assert_at(source: str, line: int) -> str:
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assert) and node.lineno <= line <= (
-            node.end_lineno or node.lineno
-        ):
+        if isinstance(node, ast.Assert) and node.lineno <= line <= (node.end_lineno or node.lineno):
             return ast.get_source_segment(source, node) or ""
     return ""
 
@@ -265,15 +209,9 @@ class Session:
     def __init__(self, emit: Callable[[int, Output], None]) -> None:
         self.emit = emit
         self.module = types.ModuleType("page")
-        sys.modules["page"] = (
-            self.module
-        )  # where dataclasses look for the class's module
-        self.ran: dict[
-            int, tuple[int, str]
-        ] = {}  # a cell -> when it last ran well, and what it was
-        self.owner: dict[
-            str, int
-        ] = {}  # a name -> the cell that bound it last
+        sys.modules["page"] = self.module  # where dataclasses look for the class's module
+        self.ran: dict[int, tuple[int, str]] = {}  # a cell -> when it last ran well, and what it was
+        self.owner: dict[str, int] = {}  # a name -> the cell that bound it last
         self.place, self.clock = 0, 0
         self._display()
 
@@ -308,19 +246,13 @@ class Session:
 
         def fresh(i: int) -> bool:
             when, source = self.ran.get(i, (0, None))
-            return source == cells[i] and all(
-                fresh(j) and self.ran[j][0] < when for j in needs[i].values()
-            )
+            return source == cells[i] and all(fresh(j) and self.ran[j][0] < when for j in needs[i].values())
 
         todo = {k}
         while True:
             owner, missing = dict(self.owner), set()
             for i in sorted(todo):
-                missing |= {
-                    j
-                    for name, j in needs[i].items()
-                    if owner.get(name) != j or not fresh(j)
-                }
+                missing |= {j for name, j in needs[i].items() if owner.get(name) != j or not fresh(j)}
                 owner |= dict.fromkeys(binds[i], i)
             if missing <= todo:
                 return sorted(todo)
@@ -347,16 +279,10 @@ class Session:
         ):
             try:
                 tree = ast.parse(source, filename)
-                last = (
-                    tree.body.pop()
-                    if tree.body and isinstance(tree.body[-1], ast.Expr)
-                    else None
-                )
+                last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
                 exec(compile(tree, filename, "exec"), self.module.__dict__)
                 if isinstance(last, ast.Expr):
-                    code = compile(
-                        ast.Expression(last.value), filename, "eval"
-                    )
+                    code = compile(ast.Expression(last.value), filename, "eval")
                     value = eval(code, self.module.__dict__)
                     if value is not None:
                         self._flush()
@@ -367,7 +293,7 @@ class Session:
                             }
                         )
                 self.ran[place] = (self.clock, source)
-            except BaseException as error:  # noqa: BLE001 (whatever the reader's code does is shown to the reader)
+            except BaseException as error:  # noqa: BLE001 (the reader sees what it was)
                 self._flush()
                 emit(complaint(error, filename, source))
             self._flush()
@@ -375,7 +301,7 @@ class Session:
         return place in self.ran
 
     def check(self, label: str, latex: str) -> Output:
-        """Check a formula by the claim of one of the book's labels: whether it holds, and what was done or found."""
+        """Check a formula by the claim of one of the book's labels; say what was done, or what is wrong."""
         from vaelib.symbolic import claim_of
         from vaelib.symbolic.claims import check, kinds
 

@@ -41,7 +41,7 @@ function value(data) {
 /** What went wrong, in a sentence. */
 export function verdict({ ename, evalue, check }) {
   if (ename === "AssertionError" && check) return `This check does not hold: ${check}`;
-  if (check) return `The check ${check} does not hold.`;
+  if (check) return `The check ${evalue}`; // it begins with the label
   return `${ename}: ${evalue.split("\n")[0]}`;
 }
 
@@ -50,7 +50,9 @@ function error(output) {
   if (output.ename === "ModuleNotFoundError") {
     box.append(element("p", "", "In the page there are Python's standard library, SymPy, mpmath and vaelib.symbolic. For all else, run the notebook."));
   }
-  box.append(block("traceback highlight-ipythontb", output.traceback.join("\n")));
+  const traceback = block("traceback highlight-ipythontb", output.traceback.join("\n"));
+  // Of a check that failed all is said by now; of other errors the traceback says where.
+  box.append(output.check ? element("details", "", element("summary", "", "Traceback"), traceback) : traceback);
   return box;
 }
 

@@ -60,7 +60,7 @@ export function open({ base, cells, equations, say, words, button, bar }) {
       const done = ok ? `Holds: ${kinds.map((kind) => KINDS[kind] ?? kind).join("; ")}` : "Does not hold";
       show(equation, `${done} · ${seconds.toFixed(2)} s`, ok ? "held" : "failed");
       const unread = ename === "LatexError" || ename === "ReadingError";
-      equation.answer.textContent = ok ? "" : `${unread ? "This cannot be read. " : ""}${evalue}`;
+      equation.answer.textContent = ok ? "" : `${unread ? "This cannot be read: " : ""}${evalue}`;
       if (unread) equation.status.textContent = `Not understood · ${seconds.toFixed(2)} s`;
       say(`${label}: ${equation.status.textContent} ${equation.answer.textContent}`);
     },
@@ -189,7 +189,8 @@ export function open({ base, cells, equations, say, words, button, bar }) {
   /** The TeX of an equation as its page has it: what MathJax was given, less what Sphinx put around it. */
   function texOf(equation) {
     const item = [...(window.MathJax?.startup?.document?.math ?? [])].find(({ start, typesetRoot }) => equation.box.contains(typesetRoot ?? start.node));
-    return item?.math.trim().replace(/^\\begin\{split\}([^]*)\\end\{split\}$/, "$1").trim();
+    const tex = item?.math.trim().replace(/^\\begin\{split\}([^]*)\\end\{split\}$/, "$1");
+    return tex?.replace(/[\s.,;]+$/, "").trim(); // the sentence's stop would stand in the way at the end
   }
 
   async function build(equation) {

@@ -113,14 +113,13 @@
 
   /** Put a field for each such line above a cell: the line and the field always say the same. */
   function addFields(cell) {
-    const form = words("form", "live-fields");
-    form.setAttribute("aria-label", "Inputs of this check");
+    const form = words("div", "live-fields");
+    form.setAttribute("role", "group");
+    form.setAttribute("aria-label", "Inputs of this check. Enter runs it.");
     const fields = inputs(cell.original).map(({ name, hint }, row) => {
       const label = words("label", "live-field");
       const field = Object.assign(document.createElement("input"), { inputMode: "decimal", autocomplete: "off", spellcheck: false });
-      const named = words("span", "");
-      named.append(words("code", "", name), ` ${hint}`);
-      label.append(named, field);
+      label.append(words("code", "", name), words("small", "", hint), field);
       field.addEventListener("input", () => {
         const fits = VALUE.test(field.value.trim());
         field.setAttribute("aria-invalid", String(!fits));
@@ -143,16 +142,17 @@
         }
       });
     };
-    form.addEventListener("submit", (event) => {
+    form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
       event.preventDefault();
       ask(cell, "run");
     });
     form.addEventListener("focusout", show);
-    form.append(...fields.map((field) => field.parentElement), Object.assign(words("button", "live-run", "Run"), { type: "submit" }));
+    form.append(...fields.map((field) => field.parentElement));
     cell.listeners.push(show);
     show();
-    const input = cell.box.querySelector(".cell_input");
-    (input.closest("details") ?? input).before(form);
+    // Fields, buttons and result stand together; the code follows for those who want to see how.
+    cell.box.prepend(form, cell.bar);
   }
 
   // --- equations -------------------------------------------------------------------------------------------
