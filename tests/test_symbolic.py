@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.environment import read_lock
+from tools.ledger import equations
 from vaelib.symbolic import claim_of, claims_by_topic, verify
 from vaelib.symbolic.claims import (
     NODES,
@@ -25,6 +26,7 @@ from vaelib.symbolic.claims import (
     ClaimError,
     by_draws,
     check,
+    comparisons,
     is_zero,
     kinds,
     number,
@@ -307,6 +309,50 @@ def test_side_by_side_agrees_only_if_all_do(exact: float, drawn: float, agrees: 
     table = SideBySide(1.0, {"quadrature": exact}, {"draws": Estimate(drawn, 0.1)})
     assert table.agrees == agrees
     assert re.search(r"\| quadrature \| 1\.00\d+ \|", table._repr_markdown_())
+
+
+@given(st.floats(0.1, 1e3), st.integers(2, 50))
+def test_a_table_calls_draws_that_are_all_the_same_without_spread(value: float, draws: int) -> None:
+    """A third of the value, thrice, is not the value: what is left is rounding, and no standard error."""
+    same = monte_carlo(lambda rng: value + rng.choice([0.0, 1e-16]) * value, draws=draws)
+    assert "no spread" in SideBySide(value, {}, {"draws": same})._repr_markdown_()
+    wide = monte_carlo(lambda rng: value + rng.choice([-1, 1]), draws=draws)
+    if wide.standard_error:
+        assert "standard errors" in SideBySide(value, {}, {"draws": wide})._repr_markdown_()
+
+
+@pytest.mark.parametrize("label", ["eq-bayes", "def-ppca-weight"])  # of numbers, and of matrices
+def test_a_failed_check_names_its_label_first(label: str) -> None:
+    [latex] = [equation.latex for equation in equations()[0] if equation.label == label]
+    claim, refused = claim_of(label), []
+    for mutant in mutants(latex, claim.reading.is_function):
+        try:
+            check(label, claim, mutant.latex)
+        except ClaimError as error:
+            refused.append(str(error))
+        except ReadingError:
+            continue
+    assert refused
+    assert all(message.startswith(f"{label}: ") for message in refused)
+
+
+@pytest.mark.parametrize(
+    ("label", "asked", "answer"),
+    [
+        ("eq-gaussian-moments", r"\int", r"\sigma_{q}^{2} = \sigma_{q}^{2}"),  # the variance is the parameter
+        ("eq-tangent-gap", r"\lim", r"\frac{1}{2} = \frac{1}{2}"),  # a Taylor series says so
+    ],
+)
+def test_comparisons_show_what_is_to_solve_and_its_solution(label: str, asked: str, answer: str) -> None:
+    [latex] = [equation.latex for equation in equations()[0] if equation.label == label]
+    found = comparisons(claim_of(label), latex)
+    assert any(asked in pair.read and pair.solved == answer for pair in found)
+    assert not any(asked in pair.solved for pair in found)
+
+
+def test_comparisons_repeat_nothing_where_nothing_is_to_solve() -> None:
+    found = comparisons(claim_of("eq-bayes"), r"p(z \mid x) = \frac{p(x \mid z) \, p(z)}{p(x)}")
+    assert [pair.solved for pair in found] == [""]
 
 
 @pytest.mark.parametrize(

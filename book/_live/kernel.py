@@ -174,7 +174,7 @@ class _Printed(io.TextIOBase):
 
 
 def complaint(error: BaseException, filename: str, source: str) -> Output:
-    """Return an error as a notebook stores it, told from the cell on, and the check that failed if one did."""
+    """Return an error as a notebook stores it, told from the cell on, and the check that failed, if any."""
     told = traceback.TracebackException.from_exception(error)
     while told.stack and not told.stack[0].filename.startswith("cell "):
         told.stack.pop(0)
@@ -303,15 +303,12 @@ class Session:
     def check(self, label: str, latex: str) -> Output:
         """Check a formula by the claim of one of the book's labels; say what was done, or what is wrong."""
         from vaelib.symbolic import claim_of
-        from vaelib.symbolic.claims import check, kinds
+        from vaelib.symbolic.claims import check, comparisons, kinds
 
         try:
             claim = claim_of(label)
             check(label, claim, latex)
-            return {"ok": True, "kinds": kinds(claim, latex)}
+            compared = [tuple(pair) for pair in comparisons(claim, latex)]
+            return {"ok": True, "kinds": kinds(claim, latex), "compared": compared}
         except Exception as error:  # noqa: BLE001 (it is the reader's formula)
-            return {
-                "ok": False,
-                "ename": type(error).__name__,
-                "evalue": str(error),
-            }
+            return {"ok": False, "ename": type(error).__name__, "evalue": str(error)}

@@ -6,7 +6,14 @@ import { Python } from "./python.js";
 const LONG = 60; // seconds after which a run says that it can be stopped
 const MEGABYTE = 1e6;
 
-const KINDS = { symbolic: "SymPy proved it", quadrature: "both sides agree by quadrature to 20 digits" };
+const KINDS = {
+  symbolic: "proved by SymPy",
+  quadrature: "both sides agree to 15 digits by quadrature",
+  "finite difference": "its derivatives agree with finite differences",
+  "Monte Carlo": "draws agree within 4.5 standard errors",
+  typed: "proved by a proof of its own",
+};
+const SHORT = 500; // characters of LaTeX that are shown at once; more waits in a fold
 
 export function open({ base, cells, equations, say, words, button, bar }) {
   let jobs = []; // what was asked of Python and is not done: {what, message}
@@ -55,17 +62,20 @@ export function open({ base, cells, equations, say, words, button, bar }) {
       say(ok ? `${cell.name} ran without an error in ${time}` : `${cell.name} failed. ${cell.verdict}`);
       cell.reset.hidden = false;
     },
-    checked({ label, ok, kinds, ename, evalue, seconds }) {
+    checked({ label, ok, kinds, compared, ename, evalue, seconds }) {
       const equation = equations.find((entry) => entry.label === label);
       const done = ok ? `Holds: ${kinds.map((kind) => KINDS[kind] ?? kind).join("; ")}` : "Does not hold";
       show(equation, `${done} · ${seconds.toFixed(2)} s`, ok ? "held" : "failed");
       const unread = ename === "LatexError" || ename === "ReadingError";
+      equation.compared.replaceChildren(...(ok ? comparisons(compared) : []));
+      typeset(equation.compared);
       equation.answer.textContent = ok ? "" : `${unread ? "This cannot be read: " : ""}${evalue}`;
       if (unread) equation.status.textContent = `Not understood · ${seconds.toFixed(2)} s`;
       say(`${label}: ${equation.status.textContent} ${equation.answer.textContent}`);
     },
     idle() {
-      jobs.shift();
+      const { what } = jobs.shift();
+      if (what.bar.dataset.state === "running") show(what, "Not run, since a cell above has failed", "failed");
       wait();
     },
     crashed({ message, starting }) {
@@ -203,12 +213,14 @@ export function open({ base, cells, equations, say, words, button, bar }) {
     equation.reset = button("reset", "Reset", `Bring back ${equation.label} as the book has it`, () => {
       equation.editor.text = equation.original;
       equation.answer.textContent = "";
+      equation.compared.replaceChildren();
       equation.status.textContent = "";
       delete equation.bar.dataset.state;
     });
     Object.assign(equation, bar(`Check ${equation.label}`, [equation.run, equation.reset]));
     equation.preview = words("div", "live-preview");
     equation.answer = words("p", "live-answer");
+    equation.compared = words("div", "live-compared");
     let timer = 0;
     const preview = () => {
       equation.preview.replaceChildren(formula(equation.text));
@@ -227,10 +239,23 @@ export function open({ base, cells, equations, say, words, button, bar }) {
       },
       onRun: () => check(equation),
     });
-    equation.panel.append(equation.editor.dom, equation.preview, equation.bar, equation.answer);
+    equation.panel.append(equation.editor.dom, equation.preview, equation.bar, equation.answer, equation.compared);
     equation.line.after(equation.panel);
     fit(equation);
     preview();
+  }
+
+  /** What SymPy compared: as it reads each relation, and solved. */
+  function comparisons(compared) {
+    if (!compared.length) return [];
+    const fold = document.createElement("details");
+    fold.open = compared.flat().join("").length < SHORT;
+    fold.append(words("summary", "", "What SymPy compared"));
+    for (const [read, solved] of compared) {
+      fold.append(formula(read));
+      if (solved) fold.append(words("p", "", "solved:"), formula(solved));
+    }
+    return [fold];
   }
 
   const check = (equation) => send(equation, { type: "check", label: equation.label, latex: equation.text });

@@ -14,7 +14,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import mpmath
 import sympy as sp
@@ -499,10 +499,19 @@ def check(label: str, claim: Claim, latex: str) -> None:
     Raises
     ------
     ClaimError
-        If it does not hold.
+        If it does not hold; the message begins with the label.
     ReadingError, LatexError
         If it cannot be read.
     """
+    try:
+        _check(label, claim, latex)
+    except ClaimError as error:
+        if str(error).startswith(f"{label}:"):
+            raise
+        raise ClaimError(f"{label}: {error}") from error
+
+
+def _check(label: str, claim: Claim, latex: str) -> None:
     if claim.method == "typed":
         assert claim.proof is not None
         if latex.split() != claim.typed.split():
@@ -521,6 +530,33 @@ def check(label: str, claim: Claim, latex: str) -> None:
             prove_inequality(label, claim, latex)
     if claim.draws is not None:
         by_draws(label, claim, latex)
+
+
+class Comparison(NamedTuple):
+    """One relation of a formula, in LaTeX: as SymPy reads it, and solved where something is to solve."""
+
+    read: str
+    solved: str
+
+
+SIGNS = {"<=": r"\le", ">=": r"\ge", "~": "="}
+
+
+def comparisons(claim: Claim, latex: str) -> list[Comparison]:
+    """Return what the check of a formula compares, relation by relation.
+
+    A formula that holds by SymPy's proof is shown with its integrals, sums and derivatives solved, too.
+    """
+    found = []
+    for chain in statements(claim, latex) if claim.method != "typed" else []:
+        for relation, left, right in pairs(claim, chain):
+            sign = SIGNS.get(relation, relation)
+            read = f"{sp.latex(left)} {sign} {sp.latex(right)}"
+            done = read
+            if claim.method == "symbolic":
+                done = f"{sp.latex(solved(left))} {sign} {sp.latex(solved(right))}"
+            found.append(Comparison(read, done if done != read else ""))
+    return found
 
 
 def kinds(claim: Claim, latex: str) -> list[str]:

@@ -155,6 +155,8 @@ class SideBySide:
         for name, estimate in self.drawn.items():
             low, high = estimate.interval
             error = estimate.standard_error
-            off = f"{(estimate.value - self.formula) / error:+.1f} standard errors" if error else "no spread"
+            # Draws that are all the same differ by rounding, which is no measure of anything.
+            spread = error > 1e-12 * (1 + abs(estimate.value))
+            off = f"{(estimate.value - self.formula) / error:+.1f} standard errors" if spread else "no spread"
             lines.append(f"| {name} | {estimate.value:.4f}, 95 %: {low:.4f} to {high:.4f} | {off} |")
         return "\n".join(lines)
