@@ -18,7 +18,7 @@ HTML := _build/html
 # A plain `make -j4 test` must keep the order in which the cheap checks fail first.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data lint ledger book serve test lab lock strip screenshots stills weights reproduce cover bench bench-widgets clean
+.PHONY: help setup data lint ledger book serve test lab lock strip screenshots stills weights reproduce cover bench bench-widgets bench-live clean
 
 help:
 	@echo 'Variational autoencoders, checked. Needs Python 3.11 or newer, pip, make and a package index.'
@@ -39,6 +39,7 @@ help:
 	@echo '  make weights      train the models that the pages carry, and take those of make reproduce'
 	@echo '  make bench        race fit() against others, and all the page on speed reads: half an hour, quiet'
 	@echo '  make bench-widgets  what each widget costs its reader, into results/widgets.json'
+	@echo '  make bench-live   what Python in the page costs its reader, into results/live.json'
 	@echo '  make cover        train a model and draw the landing page'"'"'s picture with it'
 	@echo '  make lock         resolve pyproject.toml anew into requirements.lock'
 	@echo '  make clean        remove what was built (.venv and the downloaded data stay)'
@@ -118,6 +119,9 @@ bench: book
 
 bench-widgets: book
 	$(PY) -m benchmarks.widgets
+
+bench-live: book
+	$(PY) -m benchmarks.live
 
 # The committed picture is this command's result on two CPU cores, seed 0; other machines draw another plane.
 cover: data

@@ -66,6 +66,11 @@ def test_nothing_is_evaluated_and_only_the_search_fetches() -> None:
     assert "connect-src 'self'" in policy.policy(["a"], search=True)
 
 
+def test_a_page_that_runs_python_may_have_webassembly_and_its_own_files_and_no_more() -> None:
+    plain, live = policy.policy(["a"]).split("; "), policy.policy(["a"], live=True).split("; ")
+    assert [rule.replace(" 'wasm-unsafe-eval'", "") for rule in live] == [*plain, "connect-src 'self'"]
+
+
 def test_handler_of_the_theme_becomes_an_attribute_and_others_are_refused() -> None:
     assert policy.without_handlers('<button onclick="window.print()">') == "<button data-print>"
     page = policy.Page('<p onclick="f()" title="on=1"><a href=" javascript:f()">a</a><code>onload="1"</code>')

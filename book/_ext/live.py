@@ -84,7 +84,8 @@ def install(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-progress", "--fetch-retries=1"]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-progress"]
+    options += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     try:
         done: Any = npm(
             ["ci", *options],
@@ -184,22 +185,25 @@ def publish(folder: Path, static: Path) -> None:
 
 
 def licences(folder: Path) -> str:
-    """Return the licences of what is published, each under its name."""
-    parts = []
+    """Return the licences of what is published, each under its name, with where it comes from."""
+    parts = ["Python 3.14 (as part of pyodide)\nhttps://www.python.org\n\nLicense: PSF-2.0"]
     for path in sorted((folder / "node_modules").glob("**/package.json")):
         about = json.loads(path.read_text(encoding="utf-8"))
+        if not {"name", "version"} <= about.keys() or "esbuild" in about["name"]:  # a tool, not published
+            continue
+        source = about.get("repository", {})
+        address = source if isinstance(source, str) else source.get("url", "")
         text = next(iter(sorted(path.parent.glob("LICEN[SC]E*"))), None)
-        if "name" in about and "version" in about and not about["name"].startswith(("esbuild", "@esbuild")):
-            words = (
-                text.read_text(encoding="utf-8") if text else f"License: {about.get('license', 'not named')}"
-            )
-            parts.append(f"{about['name']} {about['version']}\n\n{words}")
+        words = text.read_text(encoding="utf-8") if text else f"License: {about.get('license', 'not named')}"
+        parts.append(f"{about['name']} {about['version']}\n{address}\n\n{words}")
     for name in ("sympy", "mpmath"):
         package = importlib.metadata.distribution(name)
-        texts = [f for f in package.files or [] if f.name.upper().startswith("LICEN")]
-        parts += [f"{name} {package.version}\n\n{Path(str(f.locate())).read_text('utf-8')}" for f in texts]
-    parts.append("Python 3.14 (with Pyodide)\n\nPython Software Foundation License Version 2")
-    return f"\n\n{'-' * 80}\n\n".join(parts) + "\n"
+        address = package.metadata["Home-page"] or ""
+        texts = [file for file in package.files or [] if file.name.upper().startswith("LICEN")]
+        parts += [
+            f"{name} {package.version}\n{address}\n\n{file.read_text(encoding='utf-8')}" for file in texts
+        ]
+    return "\n" + f"\n\n{'-' * 80}\n\n".join(parts) + "\n"
 
 
 # --- which cells run in the page -------------------------------------------------------------------------
