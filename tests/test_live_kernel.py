@@ -212,3 +212,25 @@ def test_a_formula_is_checked_by_its_label_and_told_apart_from_one_that_cannot_b
     assert made.check("eq-bayes", r"p(z \mid x) = p(z)")["ename"] == "ClaimError"
     assert made.check("eq-bayes", r"\frac{")["ename"] == "LatexError"
     assert made.check("eq-nowhere", "a = a")["ename"] == "KeyError"
+
+
+# --- widgets ---------------------------------------------------------------------------------------------
+
+
+def test_a_widget_is_read_as_the_page_shows_it_and_not_shown_twice() -> None:
+    page = ["from vaelib.widgets import TheGap\ngap = TheGap()\ngap", "gap.mean + gap.deviation"]
+    made, shown = session()
+    for mean, total in ((0.25, 1.25), (0.5, 1.5)):
+        made.widgets = {0: {"mean": mean, "deviation": 1.0}}
+        assert made.plan(page, 1) == [0, 1]  # each time: it may have been moved
+        for step in (0, 1):
+            assert made.run(page[step], step)
+        assert shown.pop() == (1, {"output_type": "execute_result", "data": {"text/plain": str(total)}})
+        assert shown == []
+
+
+def test_stand_ins_are_there_for_cells_alone() -> None:
+    before = {name: sys.modules.get(name) for name in ("IPython", "IPython.display", "vaelib.widgets")}
+    made, _ = session()
+    assert made.run("from IPython.display import display\nimport vaelib.widgets", 0)
+    assert {name: sys.modules.get(name) for name in before} == before

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import mpmath
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Response, expect
 
 from tests.conftest import Visit
 from tests.live import LONG, need_live, press, run, settled, typed, words
 from tools.browser import HTML, SIZES, redrawn, served, settle, violations
+from vaelib.symbolic.one_latent import Normal, OneLatent
 
 NAME = "book/01-bayes.html"
 MOST = 9_000_000  # bytes over the wire, by a server that compresses nothing
@@ -289,6 +292,25 @@ def test_an_equation_that_was_changed_is_shown_again_and_reset(page: Page) -> No
     assert run(panel) == "held"
     page.locator(".live-check").first.click()
     expect(panel).to_be_hidden()
+
+
+def test_a_cell_reads_the_widget_above_it_as_it_stands(visit: Callable[..., Visit], address: str) -> None:
+    page = visit(address, "book/06-elbo.html").page
+    host = page.locator(".widget-host").first
+    reader = page.locator(".cell.live").filter(has_text="gap.decoder")
+    for decoder, mean, deviation in (("straight", 0.25, 0.5), ("bent", -0.5, 0.75)):
+        host.evaluate(
+            "(host, values) => host.vaebook.model.set(values)",
+            {"decoder": decoder, "mean": mean, "deviation": deviation},
+        )
+        assert run(reader) == "held"
+        model = OneLatent({"straight": lambda z: 2 * z, "bent": lambda z: mpmath.tanh(2 * z)}[decoder])
+        bound = model.elbo(Normal(mean, deviation))
+        # Both integrate by the same quadrature; the machines' functions differ in the last digits.
+        assert float(words(reader.locator(".live-output")).strip("(").split(",")[0]) == pytest.approx(
+            bound, rel=1e-9
+        )
+        expect(host).to_be_visible()
 
 
 # --- for everyone ----------------------------------------------------------------------------------------

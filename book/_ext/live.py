@@ -213,7 +213,9 @@ def importable(name: str) -> bool:
     """Whether a module, or a name in one, can be imported in the page."""
     top = name.partition(".")[0]
     if top == "vaelib":
-        return name == "vaelib" or f"{name}.".startswith(("vaelib.symbolic.", "vaelib.units."))
+        return name == "vaelib" or f"{name}.".startswith(
+            ("vaelib.symbolic.", "vaelib.units.", "vaelib.widgets.")
+        )
     return top in {*sys.stdlib_module_names, "sympy", "mpmath"} or name.startswith("IPython.display")
 
 

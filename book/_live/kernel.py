@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 Output = dict[str, object]
 
+WIDGETS = "vaelib.widgets"
+
 COMPREHENSIONS = {
     "listcomp",
     "setcomp",
@@ -91,10 +93,15 @@ def names(source: str) -> Names:
     return Names(frozenset(read | (called - bound)), frozenset(bound))
 
 
-def modules(source: str) -> set[str]:
+@functools.cache
+def modules(source: str) -> frozenset[str]:
     """Return the modules that a cell imports; of ``from a import b`` both ``a`` and ``a.b``."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return frozenset()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -193,6 +200,19 @@ def complaint(error: BaseException, filename: str, source: str) -> Output:
     }
 
 
+@contextlib.contextmanager
+def patched_modules(stand_ins: dict[str, types.ModuleType]) -> Iterator[None]:
+    """Let imports find other modules under these names for as long as the context lasts."""
+    before = {name: sys.modules[name] for name in stand_ins if name in sys.modules}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)
+
+
 def _assert_at(source: str, line: int) -> str:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assert) and node.lineno <= line <= (node.end_lineno or node.lineno):
@@ -200,10 +220,15 @@ def _assert_at(source: str, line: int) -> str:
     return ""
 
 
+class PageWidget(types.SimpleNamespace):
+    """A widget as the page shows it, for the cells that read it: its traits, as they stand there."""
+
+
 class Session:
     """What has been run on a page, and what it left.
 
-    Cells are known by their place in the page; ``emit`` takes a cell's place and an output.
+    Cells are known by their place in the page; ``emit`` takes a cell's place and an output. ``widgets`` holds
+    what the page's widgets show, each by the place of the cell that makes it.
     """
 
     def __init__(self, emit: Callable[[int, Output], None]) -> None:
@@ -213,18 +238,15 @@ class Session:
         self.ran: dict[int, tuple[int, str]] = {}  # a cell -> when it last ran well, and what it was
         self.owner: dict[str, int] = {}  # a name -> the cell that bound it last
         self.place, self.clock = 0, 0
-        self._display()
+        self.widgets: dict[int, dict[str, object]] = {}
+        self.module.__dict__["display"] = self.display
+        self.stand_ins = {name: types.ModuleType(name) for name in ("IPython", "IPython.display", WIDGETS)}
+        self.stand_ins["IPython.display"].__dict__["display"] = self.display
+        self.stand_ins[WIDGETS].__dict__["__getattr__"] = lambda _: self._widget
 
-    def _display(self) -> None:
-        """Give the cells that import it IPython's ``display``."""
-        package, module = (
-            types.ModuleType("IPython"),
-            types.ModuleType("IPython.display"),
-        )
-        module.display = self.display  # type: ignore[attr-defined]
-        package.display = module  # type: ignore[attr-defined]
-        sys.modules |= {"IPython": package, "IPython.display": module}
-        self.module.display = self.display  # type: ignore[attr-defined]
+    def _widget(self, **traits: object) -> PageWidget:
+        """Stand in for the class of a widget: what it makes is on the page already."""
+        return PageWidget(**self.widgets.get(self.place, {}) | traits)
 
     def display(self, *values: object) -> None:
         """Show values, as IPython's function does."""
@@ -246,6 +268,8 @@ class Session:
 
         def fresh(i: int) -> bool:
             when, source = self.ran.get(i, (0, None))
+            if WIDGETS in modules(cells[i]):  # the widget may have been moved
+                return False
             return source == cells[i] and all(fresh(j) and self.ran[j][0] < when for j in needs[i].values())
 
         todo = {k}
@@ -274,6 +298,7 @@ class Session:
             self.emit(place, output)
 
         with (
+            patched_modules(self.stand_ins),
             contextlib.redirect_stdout(_Printed("stdout", emit)),
             contextlib.redirect_stderr(_Printed("stderr", emit)),
         ):
@@ -284,7 +309,7 @@ class Session:
                 if isinstance(last, ast.Expr):
                     code = compile(ast.Expression(last.value), filename, "eval")
                     value = eval(code, self.module.__dict__)
-                    if value is not None:
+                    if value is not None and not isinstance(value, PageWidget):
                         self._flush()
                         emit(
                             {

@@ -15,7 +15,7 @@ const KINDS = {
 };
 const SHORT = 500; // characters of LaTeX that are shown at once; more waits in a fold
 
-export function open({ base, cells, equations, say, words, button, bar }) {
+export function open({ base, cells, equations, memory, say, words, button, bar }) {
   let jobs = []; // what was asked of Python and is not done: {what, message}
   let ready = false;
   let since = 0;
@@ -57,8 +57,10 @@ export function open({ base, cells, equations, say, words, button, bar }) {
     ended({ place, ok, seconds }) {
       const cell = cells[place];
       const quiet = ok && !outputs(cell).childElementCount;
+      const widget = cell.box.querySelector(".widget-host");
       const time = `${seconds.toFixed(seconds < 10 ? 2 : 0)} s`;
-      show(cell, ok ? `${quiet ? "Nothing to show, and nothing failed" : "Done"} · ${time}` : `Failed · ${time}`, ok ? "held" : "failed");
+      const done = widget ? "Read as the widget stands" : quiet ? "Nothing to show, and nothing failed" : "Done";
+      show(cell, ok ? `${done} · ${time}` : `Failed · ${time}`, ok ? "held" : "failed");
       say(ok ? `${cell.name} ran without an error in ${time}` : `${cell.name} failed. ${cell.verdict}`);
       cell.reset.hidden = false;
     },
@@ -146,7 +148,8 @@ export function open({ base, cells, equations, say, words, button, bar }) {
     return cell.output;
   }
 
-  const stored = (cell) => [...cell.box.querySelectorAll(".cell_output:not(.live-output)")];
+  /** The outputs that the book has; those with a widget stay where they are. */
+  const stored = (cell) => [...cell.box.querySelectorAll(".cell_output:not(.live-output, :has(.widget-host))")];
 
   function fit(what) {
     what.stop ??= button("stop", "Stop", `Stop ${what.name}`, stop);
@@ -164,7 +167,20 @@ export function open({ base, cells, equations, say, words, button, bar }) {
     };
   }
 
-  const run = (cell, above = false) => send(cell, { type: "run", cells: cells.map(({ code }) => code), place: cell.place, above });
+  const run = (cell, above = false) =>
+    send(cell, { type: "run", cells: cells.map(({ code }) => code), place: cell.place, above, widgets: widgets() });
+
+  /** What the page's widgets show, by the places of the cells that made them: those traits that a reader chooses. */
+  function widgets() {
+    const found = [];
+    for (const cell of cells) {
+      const model = cell.box.querySelector(".widget-host")?.vaebook?.model;
+      if (!model) continue;
+      const names = Object.keys(model.get("_initial"));
+      found.push([cell.place, Object.fromEntries(names.map((name) => [name, model.get(name)]))]);
+    }
+    return found;
+  }
 
   function edit(cell) {
     if (cell.editor) return void close(cell);
@@ -207,7 +223,7 @@ export function open({ base, cells, equations, say, words, button, bar }) {
     await window.MathJax?.startup?.promise;
     equation.original = texOf(equation);
     const key = `live ${location.pathname} ${equation.label}`;
-    equation.text = sessionStorage.getItem(key) ?? equation.original;
+    equation.text = memory.recall(key, equation.original);
     equation.panel = words("div", "live-panel");
     equation.run = button("run", "Run", `Check ${equation.label} (Shift+Enter in the editor)`, () => check(equation));
     equation.reset = button("reset", "Reset", `Bring back ${equation.label} as the book has it`, () => {
@@ -232,8 +248,7 @@ export function open({ base, cells, equations, say, words, button, bar }) {
       isCode: false,
       onChange: (text) => {
         equation.text = text;
-        if (text === equation.original) sessionStorage.removeItem(key);
-        else sessionStorage.setItem(key, text);
+        memory.keep(key, equation.original, text);
         clearTimeout(timer);
         timer = setTimeout(preview, 300);
       },

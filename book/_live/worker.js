@@ -1,7 +1,7 @@
 // Python in a worker: fetches what it needs, once, and runs the cells that the page sends.
 //
 // From the page:  {start, base}               fetch and start; answered by progress..., then {ready}
-//                 {run, cells, place, above}  run a cell and those it needs, or all above it
+//                 {run, cells, place, above, widgets}  run a cell and those it needs, or all above it
 //                 {check, label, latex}       check a formula by the claim of one of the book's labels
 // To the page:    {progress}, {ready}, {begun, place}, {output, place}, {ended, place, ok, seconds},
 //                 {checked}, {idle}, {crashed}
@@ -97,7 +97,8 @@ function timed(work) {
   return [result, (performance.now() - begun) / 1000];
 }
 
-function run({ cells, place, above }) {
+function run({ cells, place, above, widgets }) {
+  session.widgets = python.toPy(new Map(widgets));
   const plan = above ? Array.from({ length: place + 1 }, (_, k) => k) : session.plan(python.toPy(cells), place).toJs();
   for (const next of plan) {
     tell({ type: "begun", place: next });

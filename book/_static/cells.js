@@ -30,6 +30,27 @@
   voice.setAttribute("role", "status");
   const say = (text) => (voice.textContent = text);
 
+  // What was typed, for as long as the tab is open; where a browser keeps nothing, for as long as the page is.
+  const memory = {
+    recall(key, original) {
+      try {
+        const kept = JSON.parse(sessionStorage.getItem(key));
+        if (kept?.of === original && typeof kept.text === "string") return kept.text; // and not of an older page
+      } catch {
+        // nothing kept, or nothing of ours
+      }
+      return original;
+    },
+    keep(key, original, text) {
+      try {
+        if (text === original) sessionStorage.removeItem(key);
+        else sessionStorage.setItem(key, JSON.stringify({ of: original, text }));
+      } catch {
+        // no room, or not allowed
+      }
+    },
+  };
+
   // --- cells -----------------------------------------------------------------------------------------------
 
   class Cell {
@@ -51,7 +72,8 @@
       this.above.hidden = place === 0;
       const input = box.querySelector(".cell_input");
       (input.closest("details") ?? input).after(this.bar);
-      this.read();
+      this.text = memory.recall(this.key, this.original);
+      this.show();
     }
 
     get code() {
@@ -60,20 +82,7 @@
 
     set code(text) {
       this.text = text;
-      if (text === this.original) sessionStorage.removeItem(this.key);
-      else sessionStorage.setItem(this.key, JSON.stringify({ of: this.original, text }));
-      this.show();
-    }
-
-    /** What was typed earlier in this tab, if the book's cell is still the one that was changed. */
-    read() {
-      let kept = null;
-      try {
-        kept = JSON.parse(sessionStorage.getItem(this.key));
-      } catch {
-        // not ours
-      }
-      this.text = kept?.of === this.original && typeof kept.text === "string" ? kept.text : this.original;
+      memory.keep(this.key, this.original, text);
       this.show();
     }
 
@@ -179,7 +188,7 @@
   async function ask(what, wish) {
     if (location.protocol === "file:") return explain(what);
     what.status.textContent ||= "Loading …";
-    session ??= import(`${base}session.js${tries ? `?${tries}` : ""}`).then(({ open }) => open({ base, cells, equations, say, words, button, bar }));
+    session ??= import(`${base}session.js${tries ? `?${tries}` : ""}`).then(({ open }) => open({ base, cells, equations, memory, say, words, button, bar }));
     try {
       const { [wish]: grant } = await session;
       if (what.status.textContent === "Loading …") what.status.textContent = "";
