@@ -158,14 +158,17 @@ def test_stop_ends_what_would_never_end_and_the_next_run_begins_anew(page: Page,
     assert words(second.locator(".live-output")) == "42"
 
 
-def test_stop_also_ends_the_loading(page: Page) -> None:
+def test_stop_also_ends_the_loading_for_good(page: Page) -> None:
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
     page.route("**/sympy-*.bin", lambda route: None)  # never answered
     press(nth(page, 0), "run")
     expect(nth(page, 0).locator("progress")).to_be_visible()
     press(nth(page, 0), "stop")
     assert settled(nth(page, 0).locator(".live-bar")) == "stopped"
+    page.wait_for_timeout(300)
+    assert sum("/sympy-" in url for url in asked) == 1  # nothing is fetched that nobody waits for
     page.unroute("**/sympy-*.bin")
-    page.reload()
     assert run(nth(page, 0)) == "held"
 
 
@@ -323,6 +326,7 @@ def test_all_is_done_from_the_keyboard_and_said_aloud(page: Page) -> None:
     cell.locator(".live-run").focus()
     page.keyboard.press("Enter")
     assert settled(cell.locator(".live-bar")) == "held"
+    expect(cell.locator(".live-run")).to_be_focused()
     expect(voice).to_contain_text("cell 2 ran without an error")
     cell.locator(".live-edit").focus()
     page.keyboard.press("Enter")

@@ -18,7 +18,8 @@ const SHORT = 500; // characters of LaTeX that are shown at once; more waits in 
 export function open({ base, cells, equations, memory, say, words, button, bar }) {
   let jobs = []; // what was asked of Python and is not done: {what, message}
   let ready = false;
-  let since = 0;
+  let since = 0; // when what runs now began, and whether the reader was told that it takes long
+  let told = false;
   const python = new Python(base, (message) => heard[message.type](message));
 
   // --- what Python says ------------------------------------------------------------------------------------
@@ -40,13 +41,12 @@ export function open({ base, cells, equations, memory, say, words, button, bar }
     },
     ready() {
       ready = true;
-      performance.mark("live-ready");
       wait();
     },
     begun({ place }) {
       const cell = cells[place];
       cell.ran = true;
-      since = performance.now();
+      watch();
       outputs(cell, true);
       show(cell, "Running …", "running");
     },
@@ -86,8 +86,13 @@ export function open({ base, cells, equations, memory, say, words, button, bar }
     },
   };
 
-  function wait() {
+  function watch() {
     since = performance.now();
+    told = false;
+  }
+
+  function wait() {
+    watch();
     for (const [place, { what }] of jobs.entries()) show(what, place ? "Waiting …" : "Running …", "running");
   }
 
@@ -95,9 +100,11 @@ export function open({ base, cells, equations, memory, say, words, button, bar }
   function show(what, text, state) {
     what.status.textContent = text;
     what.bar.dataset.state = state;
-    const running = state === "running";
-    what.stop.hidden = !running;
-    what.run.hidden = running;
+    const [there, gone] = state === "running" ? [what.stop, what.run] : [what.run, what.stop];
+    const focused = document.activeElement === gone;
+    there.hidden = false;
+    gone.hidden = true;
+    if (focused) there.focus(); // a reader without a mouse stays where the buttons are
   }
 
   /** Forget the session and all that waits, with a word about why. */
@@ -114,10 +121,11 @@ export function open({ base, cells, equations, memory, say, words, button, bar }
   const warm = () => python.start();
 
   setInterval(() => {
-    const what = ready && jobs.length && performance.now() - since > LONG * 1000 ? cells.find((cell) => cell.bar.dataset.state === "running") ?? jobs[0].what : null;
-    if (!what || what.status.dataset.long) return;
+    if (told || !ready || !jobs.length || performance.now() - since < LONG * 1000) return;
+    const what = cells.find((cell) => cell.bar.dataset.state === "running") ?? jobs[0].what;
     what.status.textContent = "Running for more than a minute. It may go on, or be stopped.";
     say(`${what.name} has been running for more than a minute`);
+    told = true;
   }, 1000);
 
   // --- what the reader asks --------------------------------------------------------------------------------
@@ -130,8 +138,9 @@ export function open({ base, cells, equations, memory, say, words, button, bar }
   }
 
   function stop() {
+    const loading = !ready;
     again("Stopped. What was computed on this page is gone; a run computes again what it needs.", "stopped");
-    warm();
+    if (!loading) warm(); // else the reader may not want it fetched
   }
 
   /** The box for a cell's outputs, in the place of those that the book has. */
