@@ -4,8 +4,9 @@
 compresses nothing, and writes ``results/live.json``. Per page: the bytes that it loads before its reader
 presses anything, and those that the first press adds, in a browser without any of them; the seconds from the
 press to the first result, and then to the second cell's, beside what Python says that it took; the longest
-that a frame had to wait while Python was fetched and started, and while all cells of the page ran. Run it on
-a quiet machine.
+that a frame had to wait while Python was fetched and started, and while all cells of the page ran; and of the
+tasks of the page's own thread that the browser calls long (50 ms) the longest, or 0. Run it on a quiet
+machine.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ WATCH = """() => {
         requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);
+    new PerformanceObserver(list => {
+        for (const task of list.getEntries()) window.task = Math.max(window.task ?? 0, task.duration);
+    }).observe({ type: "longtask" });
 }"""
 
 
@@ -63,7 +67,7 @@ def measure(browser: Browser, address: str, name: str) -> dict[str, Any]:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
         responses: list[Response] = []
-        context.on("response", responses.append)
+        context.on("response", lambda response: responses.append(response))
         page.goto(f"{address}/{name}")
         settle(page)
         before, before_gzip = weight(responses)
@@ -89,6 +93,7 @@ def measure(browser: Browser, address: str, name: str) -> dict[str, Any]:
             "all_cells_s": round(everything, 1),
             "longest_frame_starting_ms": round(started, 1),
             "longest_frame_running_ms": round(page.evaluate("window.longest"), 1),
+            "longest_task_ms": page.evaluate("window.task ?? 0"),
         }
 
 

@@ -13,7 +13,7 @@ const KINDS = {
   "Monte Carlo": "draws agree within 4.5 standard errors",
   typed: "proved by a proof of its own",
 };
-const SHORT = 500; // characters of LaTeX that are shown at once; more waits in a fold
+const SHORT = 1000; // characters of LaTeX that are shown at once; more waits in a fold
 
 export function open({ base, cells, equations, memory, say, words, button, bar }) {
   let jobs = []; // what was asked of Python and is not done: {what, message}
