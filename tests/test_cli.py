@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.interrupts import heed_interrupts
 from tests.shell import SMALL, Shell, one_line, one_line_after_the_log
 from vaelib import checkpoints, cli, runs, snapshots, training
 from vaelib.cli.options import DATASETS
@@ -56,7 +57,7 @@ def test_data_names_the_proved_files(vaelib: Shell) -> None:
 def test_interrupted_training_resumes_to_the_same_result(run: Path, tmp_path: Path, vaelib: Shell) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "vaelib", "train", "--out", str(folder), *SMALL]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     deadline = time.monotonic() + 120
     while not (folder / "history.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

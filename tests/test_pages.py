@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.conftest import Visit
-from tools.browser import HTML, pages, redrawn, violations
+from tools.browser import HTML, UNSEEN, pages, redrawn, violations
 
 ROOT = HTML.parent.parent
 # Both schemes and both sizes, though not each with each: a page takes seconds to open.
@@ -48,6 +48,15 @@ def test_build_is_current() -> None:
         assert source.read_bytes() == (HTML / "_sources" / "book" / source.name).read_bytes(), (
             f"{source} is newer"
         )
+
+
+def test_browser_is_the_one_that_playwright_starts_but_for_its_own_menus(browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto("chrome://version")
+    lists = re.findall(r"--disable-features=(\S+)", page.locator("#command_line").inner_text())
+    page.close()
+    theirs, ours = (set(names.split(",")) for names in lists)
+    assert ours == theirs | set(UNSEEN), "the last list counts: repeat Playwright's in tools/browser.py"
 
 
 @look(*VIEWS)

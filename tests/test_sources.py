@@ -18,6 +18,7 @@ import platformdirs
 import pytest
 
 import vaelib
+from tests.interrupts import heed_interrupts
 from vaelib import sources
 from vaelib.errors import DataError
 from vaelib.sources import MNIST, DatasetFiles, IdxFile, Wheel, fetch, verify
@@ -386,7 +387,9 @@ def child(folder: Path | None = None) -> subprocess.Popen[str]:
     paths = [str(Path(vaelib.__file__).parents[1]), str(Path(__file__).parent)]
     code = CHILD.format(paths=paths, folder=folder and str(folder))
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_interrupts
+    )
 
 
 def test_two_processes_that_ask_together_fetch_once(root, tmp_path):
@@ -412,15 +415,18 @@ def test_interrupt_while_downloading_leaves_no_half_file_no_process_and_the_lock
         f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()) + chr(10))\n"
         "time.sleep(600)"
     )
-    process = child()
-    deadline = time.monotonic() + 60
     pid = tmp_path / "pid"
-    while not (pid.exists() and pid.read_text().endswith("\n")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    with child() as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (pid.exists() and pid.read_text().endswith("\n")):
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()  # else one that did not end would be found, and blamed on, by a later test
     assert stderr.splitlines()[-1] == "KeyboardInterrupt"
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
