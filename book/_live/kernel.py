@@ -105,10 +105,7 @@ def modules(source: str) -> frozenset[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {
-                str(node.module),
-                *(f"{node.module}.{alias.name}" for alias in node.names),
-            }
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
 
@@ -252,10 +249,7 @@ class Session:
         """Show values, as IPython's function does."""
         for value in values:
             self._flush()
-            self.emit(
-                self.place,
-                {"output_type": "display_data", "data": bundle(value)},
-            )
+            self.emit(self.place, {"output_type": "display_data", "data": bundle(value)})
 
     def _flush(self) -> None:
         sys.stdout.flush()
@@ -266,6 +260,7 @@ class Session:
         needs = [sources_of_names(cells, i) for i in range(k + 1)]
         binds = [names(cell).bound for cell in cells[: k + 1]]
 
+        @functools.cache
         def fresh(i: int) -> bool:
             when, source = self.ran.get(i, (0, None))
             if WIDGETS in modules(cells[i]):  # the widget may have been moved
@@ -287,12 +282,7 @@ class Session:
         self.place, self.clock = place, self.clock + 1
         self.ran.pop(place, None)
         filename = f"cell {place + 1}"
-        linecache.cache[filename] = (
-            len(source),
-            None,
-            source.splitlines(keepends=True),
-            filename,
-        )
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
 
         def emit(output: Output) -> None:
             self.emit(place, output)
@@ -311,12 +301,7 @@ class Session:
                     value = eval(code, self.module.__dict__)
                     if value is not None and not isinstance(value, PageWidget):
                         self._flush()
-                        emit(
-                            {
-                                "output_type": "execute_result",
-                                "data": bundle(value),
-                            }
-                        )
+                        emit({"output_type": "execute_result", "data": bundle(value)})
                 self.ran[place] = (self.clock, source)
             except BaseException as error:  # noqa: BLE001 (the reader sees what it was)
                 self._flush()
