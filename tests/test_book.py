@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
@@ -230,13 +225,12 @@ class TinyBook:
         (folder / "vaelib").mkdir()
         (folder / "vaelib" / "thing.py").write_text("VALUE = 1\n")
         (folder / "requirements.lock").write_text("")
-        self.extensions = "myst_nb,vaebook,ahead"
         self.write("x = 1")
 
-    def write(self, code: str, text: str = "# A page", page: str = "index") -> None:
+    def write(self, code: str, text: str = "# A page") -> None:
         cells = [new_markdown_cell(text, id="text"), new_code_cell(code, id="code")]
         notebook = new_notebook(cells=cells, metadata=nbformat.from_dict(notebooks.METADATA))
-        nbformat.write(notebook, self.folder / f"{page}.ipynb")
+        nbformat.write(notebook, self.folder / "index.ipynb")
 
     def execute(self, notebook: NotebookNode, cwd: str, **_: object) -> ExecutionResult:
         self.executions += 1
@@ -247,7 +241,7 @@ class TinyBook:
         """Build, by default with warnings as errors, and return the exit status."""
         build = self.folder / "_build"
         settings = {
-            "extensions": self.extensions,
+            "extensions": "myst_nb,vaebook",
             "nb_execution_mode": "cache",
             "exclude_patterns": "_build",
         }
@@ -292,78 +286,6 @@ def test_failing_page_fails_every_build_until_it_is_mended(tiny: TinyBook) -> No
     assert (tiny.build("-n"), tiny.executions) == (1, 3), "and without -W too"
     tiny.write("assert True")
     assert (tiny.build(), tiny.executions) == (0, 4)
-
-
-@pytest.fixture
-def two(tiny: TinyBook) -> TinyBook:
-    """A book of two pages."""
-    tiny.write("x = 1", text="# A page\n\n```{toctree}\nother\n```")
-    tiny.write("x = 2", page="other")
-    return tiny
-
-
-def plays(monkeypatch: pytest.MonkeyPatch, execute: Callable[..., ExecutionResult]) -> None:
-    monkeypatch.setattr("myst_nb.core.execute.cache.single_nb_execution", execute)
-
-
-def test_two_pages_are_executed_at_the_same_time(two: TinyBook, monkeypatch: pytest.MonkeyPatch) -> None:
-    meeting = threading.Barrier(2, timeout=60)
-
-    def execute(*arguments: Any, **how: Any) -> ExecutionResult:
-        meeting.wait()  # raises where the other page does not come
-        return two.execute(*arguments, **how)
-
-    plays(monkeypatch, execute)
-    assert (two.build(), two.executions) == (0, 2)
-
-
-def test_interrupted_build_keeps_the_pages_that_were_executed(
-    two: TinyBook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def execute(notebook: NotebookNode, *arguments: Any, **how: Any) -> ExecutionResult:
-        if "x = 1" not in notebook.cells[1].source:
-            return two.execute(notebook, *arguments, **how)
-        deadline = time.monotonic() + 60
-        while not list(two.folder.glob("_build/.jupyter_cache/*/executed/*/base.ipynb")):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        plays(patch, execute)
-        assert two.build() != 0
-    assert two.executions == 1
-    assert (two.build(), two.executions) == (0, 2), "only the page that was interrupted"
-
-
-def test_what_is_executed_ahead_is_stored_and_shown_as_myst_nb_does(
-    two: TinyBook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def execute(notebook: NotebookNode, *arguments: Any, **how: Any) -> ExecutionResult:
-        code = notebook.cells[1]
-        code.execution_count = 1
-        code.outputs = [new_output("stream", name="stdout", text=f"ran {code.source}\n")]
-        notebook.metadata.language_info = nbformat.from_dict({"name": "python", "version": "3"})
-        notebook.metadata.widgets = nbformat.from_dict({"application/x": {"state": {}}})
-        return two.execute(notebook, *arguments, **how)
-
-    def left() -> dict[str, bytes]:
-        """Return what the build stored and shows, but for what carries its time."""
-        build = two.folder / "_build"
-        paths = [*build.glob(".jupyter_cache/*/executed/*/base.ipynb"), *build.glob("html/*.html")]
-        return {path.relative_to(build).as_posix(): path.read_bytes() for path in paths}
-
-    plays(monkeypatch, execute)
-    results = []
-    for two.extensions in ("myst_nb,vaebook,ahead", "myst_nb,vaebook"):
-        for failing in ("x = 2", "assert False"):
-            two.write(failing, page="other")
-            status = two.build()
-            results.append((status, left()))
-            shutil.rmtree(two.folder / "_build")
-    assert b"ran x = 2" in results[0][1]["html/other.html"]
-    assert results[:2] == results[2:]
-    assert [status for status, _ in results] == [0, 1, 0, 1]
 
 
 def test_warning_fails_every_build_and_executes_nothing_again(tiny: TinyBook) -> None:

@@ -1,138 +1,91 @@
-"""Pages are executed two at a time, ahead of their reading, and MyST-NB takes what came of it.
+"""Pages are executed two at a time, ahead of their reading; MyST-NB finds them in its cache.
 
 MyST-NB executes a page when Sphinx comes to read it, one after the other, and mostly leaves a core idle. Here
-two threads execute the pages that have no outputs in the cache, in the order in which they will be read, and
-where MyST-NB would execute a page, it waits for that page's result instead. What follows is MyST-NB's own:
-what it stores, what it says of a failure, and what it does with a page that was not executed ahead.
+the pages that have no outputs in the cache are executed before, each by a process of its own: this very file,
+as a program. Threads would do with less, but the kernels' messages do not always find their way through them.
+A page that fails is left alone: MyST-NB executes it once more, and says what is wrong.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any
 
 import nbformat
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
-from myst_nb.core.execute import cache as mystnb
-from nbformat import NotebookNode
+from jupyter_cache.executors.utils import single_nb_execution
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
 
 TOGETHER = 2  # kernels: each brings PyTorch, and any machine has the memory for two
-
-# What single_nb_execution returns: the executed notebook, its time and perhaps its error.
-Result = Any
+PATIENCE = 900  # seconds for a page; of a cell the time is limited by _config.yml
 
 
-def key_of(cache: Any, notebook: NotebookNode) -> str:
-    """Return jupyter-cache's name for a notebook, which says what its kernel and its code are."""
-    key: str = cache.create_hashed_notebook(notebook)[1]
-    return key
+def stale(cache: Path, pages: Iterable[Path]) -> list[Path]:
+    """Return the notebooks that have no outputs in the cache, which knows them by kernel and code."""
+    stored = get_cache(cache)
+    kept = {record.hashkey for record in stored.list_cache_records()}
+    notebooks = {page: nbformat.read(page, as_version=4) for page in pages}
+    return [page for page, nb in notebooks.items() if stored.create_hashed_notebook(nb)[1] not in kept]
 
 
-def stale(cache: Any, paths: Iterable[Path]) -> dict[str, tuple[Path, NotebookNode]]:
-    """Return the notebooks that have no outputs in the cache, by their keys."""
-    kept = {record.hashkey for record in cache.list_cache_records()}
-    notebooks = [(path, nbformat.read(path, as_version=4)) for path in paths]
-    keyed = {key_of(cache, notebook): (path, notebook) for path, notebook in notebooks}
-    return {key: page for key, page in keyed.items() if key not in kept}
+def execute(cache: Path, page: Path, timeout: int) -> bool:
+    """Execute a notebook and put its outputs into the cache; return whether it ran to its end."""
+    notebook = nbformat.read(page, as_version=4)
+    result = single_nb_execution(notebook, cwd=str(page.parent), timeout=timeout, allow_errors=False)
+    if result.err is None:
+        stored = get_cache(cache)
+        record = stored.add_nb_to_project(str(page))
+        bundle = CacheBundleIn(notebook, record.uri, data={"execution_seconds": result.time})
+        stored.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+    return result.err is None
 
 
-def take(notebook: NotebookNode, executed: NotebookNode) -> None:
-    """Give a notebook what a kernel has left in another one with the same code."""
-    codes = ([cell for cell in nb.cells if cell.cell_type == "code"] for nb in (notebook, executed))
-    for cell, done in zip(*codes, strict=True):
-        cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    for name in ("language_info", "widgets"):
-        if name in executed.metadata:
-            notebook.metadata[name] = executed.metadata[name]
-
-
-def work(queue: SimpleQueue[tuple[Future[Result], Callable[[], Result]]]) -> None:
-    """Do one job after the other; what is raised is raised again where the result is asked for."""
-    while True:
-        try:
-            future, job = queue.get_nowait()
-        except Empty:
-            return
-        try:
-            future.set_result(job())
-        except BaseException as error:  # noqa: BLE001
-            future.set_exception(error)
-
-
-def begun(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Future[Result]]:
-    """Begin to do jobs, some at a time and in their order, and return what will come of them."""
-    queue: SimpleQueue[tuple[Future[Result], Callable[[], Result]]] = SimpleQueue()
-    futures: dict[str, Future[Result]] = {key: Future() for key in jobs}
-    for key, job in jobs.items():
-        queue.put((futures[key], job))
-    for _ in range(min(TOGETHER, len(jobs))):
-        # Not a pool of `concurrent.futures`: whoever presses Ctrl-C would wait for all of its jobs.
-        threading.Thread(target=work, args=(queue,), daemon=True).start()
-    return futures
-
-
-def execute_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
-    """Begin to execute what Sphinx is about to read, and let MyST-NB wait for it."""
+def execute_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:  # noqa: ARG001
+    """Execute what Sphinx is about to read and the cache does not have."""
     config = env.mystnb_config  # type: ignore[attr-defined]
     if config.execution_mode != "cache" or config.execution_in_temp:
         return
-    cache = get_cache(config.execution_cache_path)
-    paths = [path for path in map(Path, map(env.doc2path, names)) if path.suffix == ".ipynb"]
-    pages = stale(cache, paths)
-    execute = mystnb.single_nb_execution
-    options = {"timeout": config.execution_timeout, "allow_errors": config.execution_allow_errors}
+    cache = Path(config.execution_cache_path)
+    pages = stale(cache, (Path(path) for path in map(env.doc2path, names) if path.endswith(".ipynb")))
+    if len(pages) < 2:
+        return
+    # Threads that want the same core wait for one another.
+    share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // TOGETHER))}
 
-    def job(path: Path, notebook: NotebookNode) -> Callable[[], Result]:
-        def executed() -> Result:
-            result = execute(notebook, cwd=str(path.parent), **options)
-            if result.err is None:  # MyST-NB would store it later: too late, if the build is interrupted
-                record = cache.add_nb_to_project(str(path))
-                bundle = CacheBundleIn(notebook, record.uri, data={"execution_seconds": result.time})
-                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-            return result
+    def run(page: Path) -> str:
+        command = [sys.executable, __file__, str(cache), str(page), str(config.execution_timeout)]
+        try:
+            done = subprocess.run(
+                command, env=share | os.environ, capture_output=True, timeout=PATIENCE, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"{page.name} does not end"
+        return f"{page.name} " + ("has failed" if done.returncode else "is executed")
 
-        return executed
-
-    share_cores(app, min(TOGETHER, len(pages)))
-    results = begun({key: job(*page) for key, page in pages.items()})
-
-    def wait_or_execute(notebook: NotebookNode, **how: Any) -> Result:
-        future = results.pop(key_of(cache, notebook), None)
-        if future is None:
-            return execute(notebook, **how)
-        result = future.result()
-        take(notebook, result.nb)
-        return result
-
-    mystnb.single_nb_execution = wait_or_execute
-    undo: list[Callable[[], object]] = app.left_to_undo  # type: ignore[attr-defined]
-    undo.append(lambda: setattr(mystnb, "single_nb_execution", execute))
-
-
-def share_cores(app: Sphinx, kernels: int) -> None:
-    """Let each kernel have its part of the cores: threads that want the same one wait for one another."""
-    if kernels > 1 and "OMP_NUM_THREADS" not in os.environ:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // kernels))
-        app.left_to_undo.append(lambda: os.environ.pop("OMP_NUM_THREADS"))  # type: ignore[attr-defined]
-
-
-def leave(app: Sphinx, exception: Exception | None) -> None:  # noqa: ARG001 (Sphinx's signature)
-    """Leave MyST-NB and the environment as they were."""
-    for step in app.left_to_undo:  # type: ignore[attr-defined]
-        step()
+    logger.info("ahead: executing %s pages, %s at a time", len(pages), TOGETHER)
+    pool = ThreadPoolExecutor(TOGETHER)  # of threads that wait for processes
+    try:
+        for job in as_completed([pool.submit(run, page) for page in pages]):
+            logger.info("ahead: %s", job.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    app.left_to_undo = []  # type: ignore[attr-defined]
     app.connect("env-before-read-docs", execute_ahead)
-    app.connect("build-finished", leave)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    folder, notebook, seconds = sys.argv[1:]
+    sys.exit(not execute(Path(folder), Path(notebook), int(seconds)))
