@@ -1,14 +1,16 @@
-"""Each cell of Part I that can run in the page, run there: the same answers as in the notebook, or none.
+"""Each check of Part I, run in the page: the same answers as in the notebook, and none for a mutant.
 
 The notebook's stored outputs stand in the page until a cell is run; what Python then shows in the browser is
-compared with them. Then each check that a cell makes of a formula is broken by a mutant of that formula.
+compared with them. Then each check that a cell makes of a formula is broken by a mutant of that formula, and
+so is each equation of the page. One visit to a page, and one start of its Python, serves all three tests.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,17 +73,23 @@ def mutant(label: str, latex: str) -> str:
     raise AssertionError(f"{label} has no mutant that is false")
 
 
-@pytest.mark.parametrize("name", PART_I)
-def test_cells_show_in_the_page_what_the_notebook_shows(
-    visit: Callable[..., Visit], address: str, name: str
-) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _live() -> None:
     need_live()
-    seen = visit(address, name)
-    boxes = list(cells(seen.page))
+
+
+each_page = pytest.mark.parametrize(
+    "opened", [pytest.param((name, "desktop", "light"), id=name) for name in PART_I], indirect=True
+)
+
+
+@each_page
+def test_cells_show_in_the_page_what_the_notebook_shows(opened: Visit) -> None:
+    boxes = list(cells(opened.page))
     assert boxes, "no cell of this page can run in it"
     stored = [[words(out) for out in box.locator(".cell_output").all()] for box in boxes]
     assert run(boxes[-1], "above") == "held", words(boxes[-1])
-    seen.page.evaluate("async () => { await MathJax.startup.promise; }")
+    opened.page.evaluate("async () => { await MathJax.startup.promise; }")
     for box, before in zip(boxes, stored, strict=True):
         bar, out = box.locator(".live-bar"), box.locator(".live-output")
         assert bar.get_attribute("data-state") == "held", words(box)
@@ -91,26 +99,39 @@ def test_cells_show_in_the_page_what_the_notebook_shows(
         assert without_rounding(words(out)) == without_rounding(" ".join(before))
         hidden = box.locator(".cell_output:not(.live-output):visible")
         assert hidden.count() == 0, "the notebook's output stands beside the page's own"
-    assert seen.complaints == []
+    assert opened.complaints == []
 
 
-@pytest.mark.parametrize("name", PART_I)
-def test_a_cell_that_checks_a_formula_turns_down_its_mutant(
-    visit: Callable[..., Visit], address: str, name: str
-) -> None:
-    need_live()
-    seen = visit(address, name)
+@each_page
+def test_a_cell_that_checks_a_formula_turns_down_its_mutant(opened: Visit) -> None:
     tried = 0
-    for box in cells(seen.page):
+    for box in cells(opened.page):
         code = box.locator("pre").first.text_content() or ""
         for node, label, latex in checks(code) if "verify(" in code else ():
-            broken = replaced(code, node, mutant(label, latex))
             press(box, "edit")
-            typed(seen.page, box, broken.rstrip("\n"))
+            typed(opened.page, box, replaced(code, node, mutant(label, latex)).rstrip("\n"))
             assert run(box) == "failed"
             assert words(box.locator(".live-error p")).startswith(f"The check {label}:")
             press(box, "reset")
             assert run(box) == "held"
             tried += 1
     assert tried, "no cell of this page checks a formula"
-    assert seen.complaints == []
+    assert opened.complaints == []
+
+
+@each_page
+def test_equations_hold_in_the_page_and_their_mutants_do_not(opened: Visit) -> None:
+    wanted = {e.label: e.latex for e in equations()[0] if e.page == Path(opened.name).stem}
+    buttons = opened.page.locator(".live-check")
+    assert buttons.count() == len(wanted)
+    for button in buttons.all():
+        button.dispatch_event("click")
+        panel = button.locator("xpath=../following-sibling::*[1][contains(@class, 'live-panel')]")
+        panel.wait_for(state="attached")
+        label = (panel.locator(".live-bar").get_attribute("aria-label") or "").removeprefix("Check ")
+        assert run(panel) == "held", f"{label}: {panel.inner_text()}"
+        typed(opened.page, panel, mutant(label, wanted.pop(label)))
+        assert run(panel) == "failed", label
+        assert label in (panel.locator(".live-answer").text_content() or "")
+    assert wanted == {}
+    assert opened.complaints == []
