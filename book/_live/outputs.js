@@ -12,8 +12,13 @@ const block = (kind, text) =>
 /** A formula in TeX, to be typeset by `typeset`. */
 export const formula = (tex) => element("div", "math notranslate nohighlight", `\\[${tex}\\]`);
 
-/** Let MathJax typeset what was drawn; until it has, the TeX itself stands there. */
-export const typeset = (...boxes) => window.MathJax?.typesetPromise?.(boxes);
+let typesetting = Promise.resolve();
+
+/** Let MathJax typeset what was drawn, one box a frame; until it has, the TeX itself stands there. */
+export function typeset(box) {
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  typesetting = typesetting.then(frame).then(() => window.MathJax?.typesetPromise?.([box])).catch(console.error);
+}
 
 const cellsOf = (line) => line.replace(/^ *\||\| *$/g, "").split("|").map((text) => text.trim());
 
