@@ -11,17 +11,14 @@ machine.
 
 from __future__ import annotations
 
-import datetime
 import gzip
-import json
-import os
-import platform
 import time
 from typing import Any
 
 from playwright.sync_api import Browser, Locator, Response
 from tqdm import tqdm
 
+from benchmarks.rows import keep
 from tools.browser import HTML, chromium, pages, served, settle
 
 RESULT = HTML.parent.parent / "results" / "live.json"
@@ -101,21 +98,15 @@ def main() -> None:
     with chromium() as browser, served() as address:
         names = [name for name in pages() if "cells.js" in (HTML / name).read_text(encoding="utf-8")]
         rows = {name: measure(browser, address, name) for name in tqdm(names, unit="page")}
-        record = {
-            "about": "What Python in the page costs its reader, measured in the built pages.",
-            "live": {
-                "unit": "bytes as they are and as compressed by gzip; seconds; milliseconds",
-                "command": "make bench-live",
-                "seed": "each cell's own",
-                "versions": {"chromium": browser.version, "python": platform.python_version()},
-                "date": datetime.date.today().isoformat(),
-                "cores": os.cpu_count(),
-                "rows": rows,
-            },
-        }
-    RESULT.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for name, row in rows.items():
-        print(name, *(f"{key} {value}" for key, value in row.items()), sep="  ")
+        keep(
+            RESULT,
+            rows,
+            browser,
+            about="What Python in the page costs its reader, measured in the built pages.",
+            unit="bytes as they are and as compressed by gzip; seconds; milliseconds",
+            command="make bench-live",
+            seed="each cell's own",
+        )
 
 
 if __name__ == "__main__":

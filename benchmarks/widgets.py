@@ -8,17 +8,14 @@ move asks of it over a few frames; how long they take together stands beside it.
 
 from __future__ import annotations
 
-import datetime
 import gzip
-import json
-import os
-import platform
 import statistics
 from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page
 from tqdm import tqdm
 
+from benchmarks.rows import keep
 from tools.browser import HTML, chromium, pages, served, settle, violations
 
 RESULT = HTML.parent.parent / "results" / "widgets.json"
@@ -165,21 +162,15 @@ def main() -> None:
         rows = {
             f"{name}#{key}": measure(browser, address, name, key) for name, key in tqdm(found, unit="widget")
         }
-        record = {
-            "about": "What each widget costs its reader, measured in the built pages.",
-            "widgets": {
-                "unit": "bytes as compressed by gzip; milliseconds",
-                "command": "make bench-widgets",
-                "seed": "nothing is drawn at random",
-                "versions": {"chromium": browser.version, "python": platform.python_version()},
-                "date": datetime.date.today().isoformat(),
-                "cores": os.cpu_count(),
-                "rows": rows,
-            },
-        }
-    RESULT.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for name, row in rows.items():
-        print(name, *(f"{key} {value}" for key, value in row.items()), sep="  ")
+        keep(
+            RESULT,
+            rows,
+            browser,
+            about="What each widget costs its reader, measured in the built pages.",
+            unit="bytes as compressed by gzip; milliseconds",
+            command="make bench-widgets",
+            seed="nothing is drawn at random",
+        )
 
 
 if __name__ == "__main__":

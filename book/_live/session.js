@@ -161,7 +161,7 @@ export function open({ base, cells, equations, memory, say, words, button, bar }
   const stored = (cell) => [...cell.box.querySelectorAll(".cell_output:not(.live-output, :has(.widget-host))")];
 
   function fit(what) {
-    what.stop ??= button("stop", "Stop", `Stop ${what.name}`, stop);
+    what.stop = button("stop", "Stop", `Stop ${what.name}`, stop);
     what.run.after(what.stop);
     what.stop.hidden = true;
   }

@@ -167,9 +167,8 @@
   // --- equations -------------------------------------------------------------------------------------------
 
   class Equation {
-    constructor(line, place) {
+    constructor(line) {
       this.line = line;
-      this.place = place;
       this.box = line.previousElementSibling;
       this.label = this.box.id.replace("equation-", "");
       this.name = this.label;
@@ -216,7 +215,7 @@
   }
 
   const cells = [...document.querySelectorAll(".cell.live")].map((box, place) => new Cell(box, place));
-  const equations = [...document.querySelectorAll(".ledger-line")].map((line, place) => new Equation(line, place));
+  const equations = [...document.querySelectorAll(".ledger-line")].map((line) => new Equation(line));
   for (const cell of cells) if (cell.box.closest("#verify-it-yourself") && inputs(cell.original).length) addFields(cell);
   document.body.append(voice);
 })();
